@@ -1,0 +1,24 @@
+//! Image quality metrics: PSNR and SSIM. Pure functions.
+//!
+//! The definitions are those of `docs/numerics.md`. Every sum runs in a fixed order in `f64`, so a metric does
+//! not depend on threads. Values that are not finite never turn into a number that looks like quality: they
+//! give `None` or an error.
+//!
+//! ```
+//! use tilecast_metrics::{PsnrSummary, SquaredError};
+//!
+//! let mut error = SquaredError::new();
+//! error.add(&[0.0, 0.5, 1.0], &[0.0, 0.5, 0.9])?;
+//! let summary = PsnrSummary::from_images(&[error], 1.0).expect("finite images");
+//! assert!((summary.mean - 24.77).abs() < 0.01);
+//! # Ok::<(), tilecast_metrics::CompareError>(())
+//! ```
+
+mod psnr;
+mod ssim;
+
+pub use psnr::{
+    CompareError, OutputRange, OutputRangeError, PSNR_IDENTICAL_DB, PsnrSummary, SquaredError,
+    psnr_db,
+};
+pub use ssim::{MeasureSsimError, PlanarShape, SSIM_WINDOW_PX, SsimSummary, ssim};

@@ -1,0 +1,230 @@
+//! An indexed, read-only view of a graph: who produces a value, who consumes it, what is constant.
+//!
+//! ONNX links nodes by value names, and this crate keeps it so: a name is the one identity that survives load, rewrite
+//! and save. The index is rebuilt after a patch is applied; building it is linear in the graph.
+
+use std::collections::HashMap;
+
+use crate::proto::{GraphProto, NodeProto, TensorProto};
+use crate::{Tensor, TensorError};
+
+/// Position of a node in `GraphProto.node`; valid until the graph is patched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// One use of a value: input `slot` of `node`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Use {
+    /// The consumer.
+    pub node: NodeId,
+    /// Which of its inputs; `None` where a subgraph of the consumer captures the value by name.
+    pub slot: Option<usize>,
+}
+
+/// The index of one graph.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    proto: &'a GraphProto,
+    producers: HashMap<&'a str, (NodeId, usize)>,
+    uses: HashMap<&'a str, Vec<Use>>,
+    initializers: HashMap<&'a str, &'a TensorProto>,
+}
+
+impl<'a> Graph<'a> {
+    /// Builds the index. Where a broken graph defines a name twice the first definition wins; [`crate::verify`] reports it.
+    #[must_use]
+    pub fn new(proto: &'a GraphProto) -> Self {
+        let mut producers = HashMap::with_capacity(proto.node.len());
+        let mut uses: HashMap<&str, Vec<Use>> = HashMap::with_capacity(proto.node.len());
+        for (index, node) in proto.node.iter().enumerate() {
+            let id = NodeId(index);
+            for (slot, name) in node
+                .output
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| !name.is_empty())
+            {
+                producers.entry(name.as_str()).or_insert((id, slot));
+            }
+            for (slot, name) in node
+                .input
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| !name.is_empty())
+            {
+                uses.entry(name).or_default().push(Use {
+                    node: id,
+                    slot: Some(slot),
+                });
+            }
+            for subgraph in subgraphs(node) {
+                for name in captured_names(subgraph) {
+                    uses.entry(name).or_default().push(Use {
+                        node: id,
+                        slot: None,
+                    });
+                }
+            }
+        }
+        let initializers = proto
+            .initializer
+            .iter()
+            .filter_map(|t| t.name.as_deref().map(|name| (name, t)))
+            .collect::<HashMap<_, _>>();
+        Self {
+            proto,
+            producers,
+            uses,
+            initializers,
+        }
+    }
+
+    /// The messages behind the index.
+    #[must_use]
+    pub fn proto(&self) -> &'a GraphProto {
+        self.proto
+    }
+
+    /// Nodes in graph order.
+    #[must_use]
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &'a NodeProto)> + use<'a> {
+        self.proto
+            .node
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (NodeId(index), node))
+    }
+
+    /// The node with this id.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &'a NodeProto {
+        &self.proto.node[id.0]
+    }
+
+    /// The node that computes a value, and which of its outputs it is.
+    #[must_use]
+    pub fn producer(&self, value: &str) -> Option<(NodeId, usize)> {
+        self.producers.get(value).copied()
+    }
+
+    /// The node that computes a value.
+    #[must_use]
+    pub fn producer_node(&self, value: &str) -> Option<&'a NodeProto> {
+        self.producer(value).map(|(id, _)| self.node(id))
+    }
+
+    /// Uses of a value by nodes, in graph order; uses as a graph output are told by [`Graph::is_output`].
+    #[must_use]
+    pub fn uses(&self, value: &str) -> &[Use] {
+        self.uses.get(value).map_or(&[], Vec::as_slice)
+    }
+
+    /// The only node that reads this value, where there is exactly one use and the value is no graph output.
+    #[must_use]
+    pub fn only_use(&self, value: &str) -> Option<Use> {
+        match self.uses(value) {
+            [only] if !self.is_output(value) => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Whether the value is an output of the graph.
+    #[must_use]
+    pub fn is_output(&self, value: &str) -> bool {
+        self.proto
+            .output
+            .iter()
+            .any(|v| v.name.as_deref() == Some(value))
+    }
+
+    /// Graph inputs that are not initializers: what a caller must feed.
+    pub fn inputs(&self) -> impl Iterator<Item = &'a crate::proto::ValueInfoProto> + use<'a, '_> {
+        let fed = |name: &str| !self.initializers.contains_key(name);
+        self.proto
+            .input
+            .iter()
+            .filter(move |v| v.name.as_deref().is_some_and(fed))
+    }
+
+    /// The initializer message of this name.
+    #[must_use]
+    pub fn initializer(&self, value: &str) -> Option<&'a TensorProto> {
+        self.initializers.get(value).copied()
+    }
+
+    /// The constant behind a value: an initializer or the value of a `Constant` node.
+    ///
+    /// # Errors
+    /// The constant exists and its payload is damaged.
+    pub fn constant(&self, value: &str) -> Result<Option<Tensor>, TensorError> {
+        if let Some(proto) = self.initializer(value) {
+            return Tensor::from_proto(proto).map(Some);
+        }
+        match self.producer_node(value) {
+            Some(node) => node.constant_value(),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a node is, for messages: `graph/node "name" (Op)`, or its index where it has no name.
+    #[must_use]
+    pub fn path(&self, id: NodeId) -> String {
+        node_path(
+            self.proto.name.as_deref().unwrap_or_default(),
+            id.0,
+            self.node(id),
+        )
+    }
+}
+
+/// `graph/node "name" (Op)`, with the node's index where it has no name.
+#[must_use]
+pub fn node_path(graph: &str, index: usize, node: &NodeProto) -> String {
+    let op = match node.domain_name() {
+        "" => node.op().to_owned(),
+        domain => format!("{domain}::{}", node.op()),
+    };
+    match node.label() {
+        "" => format!("{graph}/node #{index} ({op})"),
+        name => format!("{graph}/node \"{name}\" ({op})"),
+    }
+}
+
+/// Graphs nested in a node's attributes.
+pub(crate) fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
+    node.attribute
+        .iter()
+        .flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
+}
+
+/// Names that a subgraph (and those nested in it) reads from outside itself.
+fn captured_names(graph: &GraphProto) -> Vec<&str> {
+    let mut defined: Vec<&str> = Vec::new();
+    defined.extend(graph.input.iter().filter_map(|v| v.name.as_deref()));
+    defined.extend(graph.initializer.iter().filter_map(|t| t.name.as_deref()));
+    defined.extend(
+        graph
+            .node
+            .iter()
+            .flat_map(|n| n.output.iter().map(String::as_str)),
+    );
+    defined.sort_unstable();
+    let mut read: Vec<&str> = graph
+        .output
+        .iter()
+        .filter_map(|v| v.name.as_deref())
+        .collect();
+    for node in &graph.node {
+        read.extend(
+            node.input
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !name.is_empty()),
+        );
+        read.extend(subgraphs(node).flat_map(captured_names));
+    }
+    read.sort_unstable();
+    read.dedup();
+    read.retain(|name| defined.binary_search(name).is_err());
+    read
+}

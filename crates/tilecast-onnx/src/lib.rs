@@ -1,0 +1,32 @@
+//! ONNX bytes to a graph and back, without losing a byte.
+//!
+//! Reading order: [`Model`] (a file and its decoded messages) → [`Graph`] (an indexed view: who produces a value, who
+//! consumes it) → [`Patch`] (how a graph is changed) → [`verify`] (what is wrong with a graph).
+//! [`Tensor`] is the typed form of an initializer, [`infer_types`] and [`infer_shapes`] say what flows where.
+//!
+//! The messages themselves ([`proto`]) stay the single source of truth: every other type is a view of them or an edit to
+//! them, so that whatever this crate does not understand is written back as it was read.
+//!
+//! This crate never runs a graph and never reads a file other than the model's own.
+
+pub mod proto;
+
+mod attributes;
+mod data_type;
+mod graph;
+mod model;
+mod patch;
+mod shapes;
+mod tensor;
+mod types;
+mod verify;
+
+pub use attributes::{AttributeError, attribute, node};
+pub use data_type::DataType;
+pub use graph::{Graph, NodeId, Use, node_path};
+pub use model::{LoadError, LoadErrorKind, Model, SaveError, write_atomically};
+pub use patch::{ApplyError, Patch};
+pub use shapes::{InferShapesError, ShapeMap, infer_shapes};
+pub use tensor::{Tensor, TensorError};
+pub use types::{TypeMap, infer_types};
+pub use verify::{Violation, verify};

@@ -1,0 +1,251 @@
+//! How a graph is changed: a pass proposes a [`Patch`], the driver applies it.
+//!
+//! Everything that a patch does not name stays as it was, message by message.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::proto::{GraphProto, NodeProto, OperatorSetIdFields, OperatorSetIdProto, TensorProto};
+use crate::{Model, NodeId, Tensor, Violation, verify};
+
+/// A set of edits to one graph, in terms of the node ids that the graph had when the patch was made.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    removed: BTreeSet<NodeId>,
+    replaced: BTreeMap<NodeId, NodeProto>,
+    before: BTreeMap<NodeId, Vec<NodeProto>>,
+    after: BTreeMap<NodeId, Vec<NodeProto>>,
+    at_end: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+    removed_initializers: BTreeSet<String>,
+    value_types: BTreeMap<String, Option<crate::DataType>>,
+    opset: Option<i64>,
+    ir_version: Option<i64>,
+}
+
+/// A patch that would have broken the model; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("the rewritten graph is invalid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ApplyError(pub Vec<Violation>);
+
+impl Patch {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty()
+            && self.replaced.is_empty()
+            && self.before.is_empty()
+            && self.after.is_empty()
+            && self.at_end.is_empty()
+            && self.initializers.is_empty()
+            && self.removed_initializers.is_empty()
+            && self.value_types.is_empty()
+    }
+
+    /// Removes a node.
+    pub fn remove_node(&mut self, id: NodeId) {
+        self.removed.insert(id);
+    }
+
+    /// The node as the patch leaves it so far, for editing in place.
+    pub fn edit_node<'a>(&'a mut self, graph: &crate::Graph<'_>, id: NodeId) -> &'a mut NodeProto {
+        self.replaced
+            .entry(id)
+            .or_insert_with(|| graph.node(id).clone())
+    }
+
+    /// Inserts a node directly before another; several keep the order in which they were added.
+    pub fn insert_before(&mut self, id: NodeId, node: NodeProto) {
+        self.before.entry(id).or_default().push(node);
+    }
+
+    /// Inserts a node directly after another; several keep the order in which they were added.
+    pub fn insert_after(&mut self, id: NodeId, node: NodeProto) {
+        self.after.entry(id).or_default().push(node);
+    }
+
+    /// Inserts a node before the first one of the graph: for what reads only graph inputs and initializers.
+    pub fn insert_first(&mut self, node: NodeProto) {
+        self.insert_before(NodeId(0), node);
+    }
+
+    /// Appends a node behind all others.
+    pub fn append(&mut self, node: NodeProto) {
+        self.at_end.push(node);
+    }
+
+    /// Adds an initializer, or replaces the one of the same name in its place.
+    pub fn set_initializer(&mut self, name: &str, tensor: &Tensor) {
+        self.initializers.push(tensor.to_proto(name));
+    }
+
+    /// Removes an initializer.
+    pub fn remove_initializer(&mut self, name: &str) {
+        self.removed_initializers.insert(name.to_owned());
+    }
+
+    /// Corrects the recorded element type of a value (`value_info`, graph inputs and outputs); `None` drops a
+    /// `value_info` that no longer holds.
+    pub fn set_value_type(&mut self, name: &str, data_type: Option<crate::DataType>) {
+        self.value_types.insert(name.to_owned(), data_type);
+    }
+
+    /// Raises the default domain's opset version to at least this; the caller answers for the operators between.
+    pub fn require_opset(&mut self, version: i64, ir_version: i64) {
+        self.opset = self.opset.max(Some(version));
+        self.ir_version = self.ir_version.max(Some(ir_version));
+    }
+
+    /// Applies the patch and verifies the result.
+    ///
+    /// # Errors
+    /// Every violation of the patched model, which is then discarded: `model` is unchanged.
+    pub fn apply(self, model: &mut Model) -> Result<(), ApplyError> {
+        let mut proto = model.proto().clone();
+        if let Some(version) = self.opset {
+            raise_opset(&mut proto.opset_import, version);
+        }
+        if let Some(version) = self.ir_version {
+            proto.ir_version = proto.ir_version.max(Some(version));
+        }
+        if let Some(graph) = proto.graph.as_mut() {
+            self.apply_to_graph(graph);
+        }
+        let violations = verify(&proto);
+        if !violations.is_empty() {
+            return Err(ApplyError(violations));
+        }
+        *model.proto_mut() = proto;
+        Ok(())
+    }
+
+    fn apply_to_graph(mut self, graph: &mut GraphProto) {
+        let old_nodes = std::mem::take(&mut graph.node);
+        let mut nodes = Vec::with_capacity(old_nodes.len());
+        for (index, node) in old_nodes.into_iter().enumerate() {
+            let id = NodeId(index);
+            nodes.extend(self.before.remove(&id).unwrap_or_default());
+            if !self.removed.contains(&id) {
+                nodes.push(self.replaced.remove(&id).unwrap_or(node));
+            }
+            nodes.extend(self.after.remove(&id).unwrap_or_default());
+        }
+        nodes.extend(self.at_end);
+        graph.node = nodes;
+
+        graph.initializer.retain(|t| {
+            !self
+                .removed_initializers
+                .contains(t.name.as_deref().unwrap_or_default())
+        });
+        for tensor in self.initializers {
+            match graph.initializer.iter_mut().find(|t| t.name == tensor.name) {
+                Some(slot) => *slot = tensor,
+                None => graph.initializer.push(tensor),
+            }
+        }
+
+        let graph = &mut graph.fields;
+        let defined: HashSet<&str> = graph
+            .node
+            .iter()
+            .flat_map(|n| &n.output)
+            .map(String::as_str)
+            .collect();
+        graph.value_info.retain(|v| {
+            let name = v.name.as_deref().unwrap_or_default();
+            defined.contains(name) && self.value_types.get(name) != Some(&None)
+        });
+        for value in graph
+            .value_info
+            .iter_mut()
+            .chain(&mut graph.input)
+            .chain(&mut graph.output)
+        {
+            let Some(Some(data_type)) = self
+                .value_types
+                .get(value.name.as_deref().unwrap_or_default())
+            else {
+                continue;
+            };
+            if let Some(crate::proto::TypeValue::Tensor(tensor)) =
+                value.r#type.as_mut().and_then(|t| t.value.as_mut())
+            {
+                tensor.elem_type = Some(data_type.code());
+            }
+        }
+    }
+}
+
+fn raise_opset(imports: &mut Vec<OperatorSetIdProto>, version: i64) {
+    let default =
+        |i: &&mut OperatorSetIdProto| matches!(i.domain.as_deref(), None | Some("" | "ai.onnx"));
+    match imports.iter_mut().find(default) {
+        Some(import) => import.version = import.version.max(Some(version)),
+        None => imports.push(OperatorSetIdProto::from(OperatorSetIdFields {
+            domain: None,
+            version: Some(version),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node;
+    use std::path::Path;
+
+    fn sample() -> Model {
+        Model::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/srvgg-x2.onnx"))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_nothing_else() {
+        let mut model = sample();
+        let before = model.clone();
+        let mut patch = Patch::default();
+        patch.insert_before(
+            NodeId(1),
+            node("Identity", "id", &["/body/body.0/Conv_output_0"], &["copy"]),
+        );
+        patch.edit_node(&before.graph(), NodeId(1)).input[0] = "copy".into();
+        patch.apply(&mut model).unwrap();
+        assert_eq!(
+            model.graph_proto().node.len(),
+            before.graph_proto().node.len() + 1
+        );
+        assert_eq!(model.graph_proto().node[1].op(), "Identity");
+        assert_eq!(model.graph_proto().node[2].input[0], "copy");
+        assert_eq!(
+            model.graph_proto().node[3..],
+            before.graph_proto().node[2..]
+        );
+        assert_eq!(
+            model.graph_proto().initializer,
+            before.graph_proto().initializer
+        );
+    }
+
+    #[test]
+    fn a_patch_that_breaks_the_graph_is_refused_and_changes_nothing() {
+        let mut model = sample();
+        let before = model.to_bytes();
+        let mut patch = Patch::default();
+        patch.remove_node(NodeId(0));
+        let error = patch.apply(&mut model).unwrap_err().to_string();
+        assert!(error.contains("is produced nowhere"), "{error}");
+        assert!(model.to_bytes() == before);
+    }
+
+    #[test]
+    fn an_initializer_is_replaced_in_its_place() {
+        let mut model = sample();
+        let name = model.graph_proto().initializer[1].name.clone().unwrap();
+        let n = model.graph_proto().initializer.len();
+        let mut patch = Patch::default();
+        patch.set_initializer(&name, &Tensor::from_f32(vec![1], &[2.0]));
+        patch.apply(&mut model).unwrap();
+        assert_eq!(model.graph_proto().initializer.len(), n);
+        assert_eq!(model.graph_proto().initializer[1].dims, [1]);
+    }
+}

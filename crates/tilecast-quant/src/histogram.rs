@@ -1,0 +1,280 @@
+//! A histogram that does not depend on the order, grouping or sharding of what it saw.
+//!
+//! The bin width is a power of two, `2^e`, and bins are aligned at zero: bin `k` covers `[k * 2^e, (k + 1) * 2^e)`
+//! for `k` in `-2048..2048`. The exponent is the smallest one, not below −126, for which all finite values fit;
+//! that is a function of the smallest and the largest value alone. Doubling the width merges the pairs of bins
+//! `2k` and `2k + 1` and puts every value where it would have landed directly, because
+//! `floor(floor(x / w) / 2) = floor(x / 2w)`. The state after any sequence of observations and merges is
+//! therefore a function of the multiset of values, bit for bit.
+
+use crate::binning::{
+    Binning, MAX_BINS_PER_SIDE, MIN_EXPONENT, N_BINS, power_of_two, required_exponent, scan,
+};
+use crate::types::Range;
+
+/// Values are scanned and binned in blocks that stay in the cache between the two passes.
+const BLOCK_LEN: usize = 1 << 16;
+/// Neighbouring values often share a bin. Counting them in different tables keeps one increment from waiting for
+/// the previous one.
+const N_TABLES: usize = 2;
+
+/// Counts of `f32` values in bins of a power-of-two width.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// `log2` of the bin width; [`MIN_EXPONENT`] while there is no value.
+    pub(crate) exponent: i32,
+    /// Bin `k` is at `k + 2048`; no elements while there is no value.
+    pub(crate) counts: Vec<u64>,
+    /// Exact extremes with zeros made positive; infinities of the wrong sign while there is no value.
+    pub(crate) min: f32,
+    pub(crate) max: f32,
+    pub(crate) count: u64,
+    pub(crate) zeros: u64,
+    pub(crate) non_finite: u64,
+}
+
+/// One bin that holds values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bin {
+    /// The lower edge, included.
+    pub low: f64,
+    /// The upper edge, excluded.
+    pub high: f64,
+    /// The number of values, at least 1.
+    pub count: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Histogram {
+    /// A histogram that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            exponent: MIN_EXPONENT,
+            counts: Vec::new(),
+            min: f32::INFINITY,
+            max: f32::NEG_INFINITY,
+            count: 0,
+            zeros: 0,
+            non_finite: 0,
+        }
+    }
+
+    /// Counts every value. NaN and infinities are only counted as such; −0 is 0.
+    pub fn observe(&mut self, values: &[f32]) {
+        for block in values.chunks(BLOCK_LEN) {
+            self.observe_block(block);
+        }
+    }
+
+    /// Adds what another histogram has seen.
+    pub fn merge(&mut self, other: &Self) {
+        self.non_finite = self.non_finite.saturating_add(other.non_finite);
+        if other.count == 0 {
+            return;
+        }
+        self.extend_range(other.min, other.max);
+        self.count = self.count.saturating_add(other.count);
+        self.zeros = self.zeros.saturating_add(other.zeros);
+        let shift = self.exponent - other.exponent;
+        for (idx, &count) in other.counts.iter().enumerate() {
+            let merged = &mut self.counts[shifted_index(idx, shift)];
+            *merged = merged.saturating_add(count);
+        }
+    }
+
+    /// The number of finite values.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The number of zeros of either sign, a part of [`count`](Self::count).
+    #[must_use]
+    pub const fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// The number of NaNs and infinities, no part of [`count`](Self::count).
+    #[must_use]
+    pub const fn non_finite(&self) -> u64 {
+        self.non_finite
+    }
+
+    /// The exact smallest and largest finite value; `None` before the first one.
+    #[must_use]
+    pub fn range(&self) -> Option<Range> {
+        Range::new(self.min, self.max).ok()
+    }
+
+    /// The width of every bin, a power of two; `None` before the first finite value.
+    #[must_use]
+    pub fn bin_width(&self) -> Option<f64> {
+        (self.count > 0).then(|| power_of_two(self.exponent).into())
+    }
+
+    /// The bins that hold values, in increasing order, with exact edges.
+    #[must_use]
+    pub fn bins(&self) -> impl DoubleEndedIterator<Item = Bin> + '_ {
+        let width = f64::from(power_of_two(self.exponent));
+        self.counts
+            .iter()
+            .enumerate()
+            .filter(|&(_, &count)| count > 0)
+            .map(move |(idx, &count)| {
+                let low = (idx as f64 - MAX_BINS_PER_SIDE as f64) * width;
+                Bin {
+                    low,
+                    high: low + width,
+                    count,
+                }
+            })
+    }
+
+    fn observe_block(&mut self, block: &[f32]) {
+        let scan = scan(block);
+        if scan.non_finite > 0 {
+            self.non_finite = self.non_finite.saturating_add(scan.non_finite.into());
+            let finite: Vec<f32> = block
+                .iter()
+                .copied()
+                .filter(|value| value.is_finite())
+                .collect();
+            return self.observe_block(&finite);
+        }
+        if block.is_empty() {
+            return;
+        }
+        self.extend_range(scan.min, scan.max);
+        self.count = self.count.saturating_add(block.len() as u64);
+        self.zeros = self.zeros.saturating_add(scan.zeros.into());
+        let binning = Binning::of(self.exponent);
+        if block.len() < N_BINS {
+            // Clearing and adding up the tables would cost more than it saves.
+            binning.indices(block, |indices| {
+                for &idx in indices {
+                    self.counts[usize::from(idx)] += 1;
+                }
+            });
+            return;
+        }
+        let mut tables = vec![[0_u32; N_BINS]; N_TABLES];
+        binning.indices(block, |indices| {
+            let (groups, rest) = indices.as_chunks::<N_TABLES>();
+            for group in groups {
+                for (table, &idx) in tables.iter_mut().zip(group) {
+                    table[usize::from(idx) % N_BINS] += 1;
+                }
+            }
+            for &idx in rest {
+                tables[0][usize::from(idx) % N_BINS] += 1;
+            }
+        });
+        for (idx, count) in self.counts.iter_mut().enumerate() {
+            *count += tables
+                .iter()
+                .map(|table| u64::from(table[idx]))
+                .sum::<u64>();
+        }
+    }
+
+    /// Takes in new extremes and widens the bins until both fit.
+    fn extend_range(&mut self, min: f32, max: f32) {
+        if self.counts.is_empty() {
+            self.counts.resize(N_BINS, 0);
+        }
+        // The addition turns −0 into +0, so that the extremes do not depend on which zero came first.
+        self.min = self.min.min(min) + 0.0;
+        self.max = self.max.max(max) + 0.0;
+        let exponent = required_exponent(self.min, self.max);
+        let shift = exponent - self.exponent;
+        if shift > 0 {
+            let mut merged = vec![0; N_BINS];
+            for (idx, &count) in self.counts.iter().enumerate() {
+                let target: &mut u64 = &mut merged[shifted_index(idx, shift)];
+                *target = target.saturating_add(count);
+            }
+            self.counts = merged;
+            self.exponent = exponent;
+        }
+    }
+}
+
+/// The place of a bin after `shift` doublings of the width.
+fn shifted_index(idx: usize, shift: i32) -> usize {
+    let bin = idx as i32 - MAX_BINS_PER_SIDE as i32;
+    // Beyond 31 doublings only the sign is left, as after 31.
+    ((bin >> shift.min(31)) + MAX_BINS_PER_SIDE as i32) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_extremes_are_exact() {
+        let mut histogram = Histogram::new();
+        assert_eq!(
+            (
+                histogram.range(),
+                histogram.bin_width(),
+                histogram.bins().count()
+            ),
+            (None, None, 0)
+        );
+        histogram.observe(&[f32::NAN, f32::INFINITY]);
+        assert_eq!(
+            (histogram.range(), histogram.count(), histogram.non_finite()),
+            (None, 0, 2)
+        );
+
+        histogram.observe(&[0.0, -0.0, 1.5, -3.0, f32::NEG_INFINITY, 1.5]);
+        assert_eq!(
+            (histogram.count(), histogram.zeros(), histogram.non_finite()),
+            (5, 2, 3)
+        );
+        assert_eq!(histogram.range(), Range::new(-3.0, 1.5).ok());
+        let width = 4.0 / 2048.0;
+        assert_eq!(histogram.bin_width(), Some(width));
+        let bins: Vec<Bin> = histogram.bins().collect();
+        let bin = |low: f64, count| Bin {
+            low,
+            high: low + width,
+            count,
+        };
+        assert_eq!(bins, [bin(-3.0, 1), bin(0.0, 2), bin(1.5, 2)]);
+    }
+
+    #[test]
+    fn the_sign_of_zero_leaves_no_trace() {
+        let (mut positive, mut negative) = (Histogram::new(), Histogram::new());
+        positive.observe(&[0.0, -0.0]);
+        negative.observe(&[-0.0]);
+        negative.observe(&[0.0]);
+        assert_eq!(positive, negative);
+        assert_eq!(negative.min.to_bits(), 0);
+        assert_eq!(negative.max.to_bits(), 0);
+    }
+
+    /// A tiny negative value is in the bin below zero however wide the bins are when it arrives.
+    #[test]
+    fn underflow_does_not_move_a_value_across_zero() {
+        for tiny in [-f32::from_bits(1), -f32::MIN_POSITIVE, -1e-30] {
+            let (mut before, mut after, mut together) =
+                (Histogram::new(), Histogram::new(), Histogram::new());
+            before.observe(&[tiny]);
+            before.observe(&[f32::MAX]);
+            after.observe(&[f32::MAX]);
+            after.observe(&[tiny]);
+            together.observe(&[tiny, f32::MAX]);
+            assert_eq!(before, after, "{tiny:e}");
+            assert_eq!(before, together, "{tiny:e}");
+            assert_eq!(before.counts[MAX_BINS_PER_SIDE - 1], 1, "{tiny:e}");
+        }
+    }
+}

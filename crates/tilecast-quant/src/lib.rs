@@ -1,0 +1,49 @@
+//! The only home of quantization arithmetic: scales, zero points, rounding, range estimators.
+//!
+//! Everything here is a pure function of its arguments: no files, no threads, no clocks. The definitions
+//! are written down, with their sources, in `docs/numerics.md`; this crate is their implementation.
+//!
+//! ```
+//! use tilecast_quant::{QuantParams, QuantType, Range, Symmetry, quantize_slice};
+//!
+//! let range = Range::new(-1.0, 3.0)?;
+//! let params = QuantParams::from_range(range, QuantType::U8, Symmetry::Asymmetric);
+//! assert_eq!(params.zero_point().get(), 64);
+//!
+//! let mut bytes = Vec::new();
+//! quantize_slice(&[-1.0, 0.0, 3.0, 9.0], &params, &mut bytes);
+//! assert_eq!(bytes, [0, 64, 255, 255]);
+//! # Ok::<(), tilecast_quant::CheckRangeError>(())
+//! ```
+
+mod bias;
+mod binning;
+mod float16;
+mod histogram;
+mod histogram_serde;
+mod params;
+mod quantize;
+mod range;
+mod types;
+mod weights;
+
+pub use bias::{
+    QuantizeBiasError, QuantizedBias, RaisedScales, quantize_bias, raise_weight_scales_for_bias,
+};
+pub use binning::MAX_BINS_PER_SIDE;
+pub use float16::{F16_MAX, F16Loss, f16_loss, f32_to_f16_bytes, round_to_f16_in_place};
+pub use histogram::{Bin, Histogram};
+pub use histogram_serde::DecodeHistogramError;
+pub use quantize::{dequantize_slice, fake_quantize_in_place, quantize_slice, quantize_value};
+pub use range::{
+    ClippedFraction, CreateEstimatorError, EstimateError, MinMax, Percentile, RangeEstimator,
+    clipped_fraction, estimator_by_name,
+};
+pub use types::{
+    CheckParamsError, CheckRangeError, CheckScaleError, QuantParams, QuantType, Range, Scale,
+    Symmetry, ZeroPoint,
+};
+pub use weights::{
+    Granularity, QuantizeWeightsError, QuantizedWeights, quantize_weights,
+    quantize_weights_with_scales,
+};
