@@ -1,0 +1,372 @@
+//! Each rule on a graph that has the hazard and on a near miss that has not, and the lint of the sample models.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::support::{CHANNELS, Net, sample};
+use tilecast_analysis::{Finding, Severity, explain, lint, rules};
+use tilecast_onnx::proto::AttributeProto;
+use tilecast_onnx::{Tensor, attribute};
+
+/// Findings above level note, by code.
+fn hazards(net: Net) -> Vec<&'static str> {
+    lint(&net.model())
+        .iter()
+        .filter(|f| f.severity != Severity::Note)
+        .map(|f| f.code)
+        .collect()
+}
+
+fn axes(axes: &[i64]) -> Vec<AttributeProto> {
+    vec![attribute::ints("axes", axes)]
+}
+
+fn axis(axis: i64) -> Vec<AttributeProto> {
+    vec![attribute::int("axis", axis)]
+}
+
+fn perm(order: &[i64]) -> Vec<AttributeProto> {
+    vec![attribute::ints("perm", order)]
+}
+
+fn gains(net: &mut Net, n_inputs: usize) -> Vec<String> {
+    (0..n_inputs)
+        .map(|_| net.constant(&Tensor::from_f32(vec![CHANNELS], &[1.0; CHANNELS])))
+        .collect()
+}
+
+/// A node of an operator that takes per-channel vectors besides the image.
+fn with_gains(op: &str, n_inputs: usize, attributes: Vec<AttributeProto>) -> Net {
+    let mut net = Net::new().conv3();
+    let names = gains(&mut net, n_inputs);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    net.op_with(op, &names, attributes)
+}
+
+fn batch_norm(attributes: Vec<AttributeProto>) -> Net {
+    with_gains("BatchNormalization", 4, attributes)
+}
+
+fn resized(mode: &str) -> Net {
+    let text = attribute::string;
+    Net::new().resize(
+        2.0,
+        vec![
+            text("mode", "linear"),
+            text("coordinate_transformation_mode", mode),
+        ],
+    )
+}
+
+fn padded(mode: &str) -> Net {
+    let mut net = Net::new();
+    let pads = net.integers(&[0, 0, 1, 1, 0, 0, 1, 1]);
+    net.op_with("Pad", &[&pads], vec![attribute::string("mode", mode)])
+        .conv_of([CHANNELS; 2], 3, 1, 0)
+}
+
+/// Reshape, normalize, reshape back, as PyTorch writes a group normalization.
+fn decomposed_group_norm() -> Net {
+    let mut net = Net::new();
+    let (groups, gain) = (
+        net.integers(&[0, 2, -1]),
+        net.constant(&Tensor::from_f32(vec![2], &[1.0; 2])),
+    );
+    net = net.op("Shape", vec![]);
+    let shape = net.end();
+    net.from("x")
+        .op_with("Reshape", &[&groups], vec![])
+        .op_with("InstanceNormalization", &[&gain, &gain], vec![])
+        .op_with("Reshape", &[&shape], vec![])
+}
+
+fn cumulative(axis: i64) -> Net {
+    let mut net = Net::new();
+    let axis = net.constant(&Tensor::from_i64(vec![], &[axis]));
+    net.op_with("CumSum", &[&axis], vec![])
+}
+
+/// A second pool over what the first one left.
+fn pooled_twice() -> Net {
+    Net::new()
+        .op("GlobalAveragePool", vec![])
+        .op("GlobalAveragePool", vec![])
+}
+
+/// `LayerNormalization` over the last axis of [N, H, W, C].
+fn channels_last_norm() -> Net {
+    let mut net = Net::new().op("Transpose", perm(&[0, 2, 3, 1]));
+    let gain = gains(&mut net, 1).remove(0);
+    net.op_with("LayerNormalization", &[&gain], axis(-1))
+        .op("Transpose", perm(&[0, 3, 1, 2]))
+}
+
+fn grid_sample() -> Net {
+    let net = Net::new()
+        .op("Transpose", perm(&[0, 2, 3, 1]))
+        .op("Split", vec![attribute::int("axis", 3)]);
+    let grid = net.end();
+    net.from("x").op_with("GridSample", &[&grid], vec![])
+}
+
+fn quantized(op: &str) -> Net {
+    let mut net = Net::new();
+    let scale = net.constant(&Tensor::from_f32(vec![], &[0.1]));
+    let more = if op == "QuantizeLinear" {
+        vec![scale.as_str()]
+    } else {
+        vec![]
+    };
+    net.op_with(op, &more, vec![])
+}
+
+#[test]
+fn each_rule_finds_its_hazard_and_lets_the_near_miss_pass() {
+    let training = || vec![attribute::int("training_mode", 1)];
+    let global = |op: &str| Net::new().op(op, vec![]);
+    let cases = [
+        ("H09", resized("align_corners"), resized("half_pixel")),
+        ("H13", padded("wrap"), padded("reflect")),
+        ("H16", batch_norm(training()), batch_norm(vec![])),
+        (
+            "H17",
+            with_gains("InstanceNormalization", 2, vec![]),
+            channels_last_norm(),
+        ),
+        (
+            "H18",
+            with_gains(
+                "GroupNormalization",
+                2,
+                vec![attribute::int("num_groups", 2)],
+            ),
+            channels_last_norm(),
+        ),
+        ("H18", decomposed_group_norm(), batch_norm(vec![])),
+        (
+            "H19",
+            with_gains("LayerNormalization", 1, axis(1)),
+            channels_last_norm(),
+        ),
+        (
+            "H19",
+            global("MeanVarianceNormalization"),
+            Net::new().op("MeanVarianceNormalization", axes(&[1])),
+        ),
+        (
+            "H21",
+            global("GlobalAveragePool"),
+            Net::new().op("ReduceMean", axes(&[1])),
+        ),
+        (
+            "H21",
+            Net::new().op("ReduceMean", axes(&[-1, -2])),
+            Net::new().op("ReduceSum", axes(&[-3])),
+        ),
+        (
+            "H22",
+            global("GlobalMaxPool"),
+            Net::new().op("ReduceMax", axes(&[1])),
+        ),
+        (
+            "H25",
+            Net::new().op("ReduceL2", axes(&[2, 3])),
+            Net::new().op("LpNormalization", axis(1)),
+        ),
+        (
+            "H27",
+            Net::new().op("Softmax", axis(-1)),
+            Net::new().op("Softmax", axis(1)),
+        ),
+        (
+            "H27",
+            Net::new().op("Softmax", axis(1)).opset(11),
+            Net::new().op("Softmax", axis(1)).opset(13),
+        ),
+        ("H37", cumulative(2), cumulative(1)),
+        ("H38", grid_sample(), Net::new().nearest(2.0)),
+        ("H40", global("RandomNormalLike"), global("Dropout")),
+        (
+            "H41",
+            quantized("DynamicQuantizeLinear"),
+            quantized("QuantizeLinear"),
+        ),
+    ];
+    for (code, hazard, near_miss) in cases {
+        assert_eq!(hazards(hazard), [code], "the hazard");
+        let missed = hazards(near_miss);
+        assert!(
+            missed.is_empty(),
+            "{code}: the near miss is flagged as {missed:?}"
+        );
+    }
+}
+
+#[test]
+fn a_pool_of_what_is_pooled_already_is_no_second_hazard() {
+    assert_eq!(hazards(pooled_twice()), ["H21"]);
+}
+
+/// `LayerNorm2d` as exporters decompose it: mean and variance over channels, at each position.
+#[test]
+fn decomposed_channel_layer_norm_is_not_flagged() {
+    let net = Net::new().conv3();
+    let x = net.end();
+    let net = net.op("ReduceMean", axes(&[1]));
+    let mean = net.end();
+    let net = net.from(&x).op_with("Sub", &[&mean], vec![]);
+    let centred = net.end();
+    let net = net
+        .op_with("Mul", &[&centred], vec![])
+        .op("ReduceMean", axes(&[1]))
+        .op("Sqrt", vec![]);
+    let deviation = net.end();
+    assert!(hazards(net.from(&centred).op_with("Div", &[&deviation], vec![])).is_empty());
+}
+
+#[test]
+fn facts_are_notes() {
+    let notes = |net: Net| -> Vec<String> {
+        lint(&net.model())
+            .into_iter()
+            .map(|f| {
+                assert_eq!(f.severity, Severity::Note);
+                format!("{} {}: {}", f.code, f.node, f.message)
+            })
+            .collect()
+    };
+    assert_eq!(
+        notes(Net::new().down().conv3().shuffle(2)),
+        [
+            "H01 net: a tile needs 2 pixels of context on each side; the network sees that far",
+            "H02 net: tile origins and sizes must be multiples of 2 pixels, the network's stride",
+        ]
+    );
+    let local = notes(Net::new().conv3());
+    assert!(local.len() == 1 && local[0].starts_with("H01"), "{local:?}");
+    let refused = notes(Net::new().op("Einsum", vec![]));
+    assert!(
+        refused.len() == 1 && refused[0].contains("\"n0\" (Einsum)"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_denoiser_has_twelve_warnings_and_three_notes() {
+    let findings = lint(&sample("nafnet-denoise"));
+    let codes: Vec<(&str, Severity)> = findings.iter().map(|f| (f.code, f.severity)).collect();
+    let mut expected = vec![("H21", Severity::Warning); 12];
+    expected.extend(["H01", "H02", "H14"].map(|code| (code, Severity::Note)));
+    assert_eq!(codes, expected);
+    let nodes: BTreeSet<&str> = findings[..12].iter().map(|f| f.node.as_str()).collect();
+    assert_eq!(nodes.len(), 12);
+    assert!(
+        nodes.contains("/encs.0/encs.0.0/sca/sca.0/GlobalAveragePool"),
+        "{nodes:?}"
+    );
+    assert!(findings[12].message.contains("80 pixels"));
+    assert!(findings[13].message.contains("16 pixels"));
+    assert!(findings[14].message.contains("with zeros"));
+}
+
+#[test]
+fn the_super_resolution_sample_has_one_note() {
+    let findings = lint(&sample("srvgg-x2"));
+    assert_eq!(findings.len(), 1);
+    assert_eq!(
+        (findings[0].code, findings[0].severity),
+        ("H01", Severity::Note)
+    );
+}
+
+#[test]
+fn findings_are_written_with_the_keys_that_others_read() {
+    let findings = lint(&quantized("DynamicQuantizeLinear").model());
+    let json = serde_json::to_value(&findings[0]).unwrap();
+    let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+    let expected: BTreeSet<&str> = ["code", "severity", "node", "message", "help"].into();
+    assert_eq!(
+        keys.iter().map(|k| k.as_str()).collect::<BTreeSet<_>>(),
+        expected
+    );
+    assert_eq!(json["severity"], "error");
+    assert_eq!(json["node"], "n0");
+}
+
+#[test]
+fn every_finding_helps_and_nodes_without_a_name_have_a_path() {
+    let mut model = quantized("DynamicQuantizeLinear").model();
+    let graph = model.proto_mut().graph.as_mut().unwrap();
+    graph.node[0].name = None;
+    let findings: Vec<Finding> = lint(&model);
+    assert_eq!(findings[0].node, "net/node #0 (DynamicQuantizeLinear)");
+    assert!(
+        findings
+            .iter()
+            .all(|f| !f.help.is_empty() && !f.message.is_empty())
+    );
+}
+
+#[test]
+fn hostile_attributes_are_findings_or_nothing_and_no_panic() {
+    for value in [i64::MIN, i64::MIN + 2, -9, 99, i64::MAX] {
+        for op in [
+            "Softmax",
+            "LayerNormalization",
+            "LpNormalization",
+            "ReduceMean",
+            "Split",
+            "Concat",
+        ] {
+            for opset in [11, 17] {
+                let attributes = vec![
+                    attribute::int("axis", value),
+                    attribute::ints("axes", &[value]),
+                ];
+                let findings = lint(&with_gains(op, 1, attributes).opset(opset).model());
+                assert!(
+                    findings.iter().any(|f| f.code == "H01"),
+                    "{op} with axis {value}"
+                );
+            }
+        }
+        let strided = Net::new().conv_of([CHANNELS; 2], 3, value, 1);
+        assert!(lint(&strided.model()).iter().any(|f| f.code == "H01"));
+        let blocks = Net::new().op("SpaceToDepth", vec![attribute::int("blocksize", value)]);
+        assert!(lint(&blocks.model()).iter().any(|f| f.code == "H01"));
+    }
+}
+
+#[test]
+fn every_rule_file_is_registered_and_documented() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rules");
+    let files: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .filter(|name| name != "mod")
+        .collect();
+    let names: BTreeSet<String> = rules().map(|r| r.name.to_owned()).collect();
+    assert_eq!(files, names);
+    let codes: Vec<&str> = rules().map(|r| r.code).collect();
+    assert!(codes.is_sorted() && codes.iter().collect::<BTreeSet<_>>().len() == codes.len());
+    for rule in rules() {
+        for heading in ["**Why.**", "**Does overlap help?**", "**What to do.**"] {
+            assert!(
+                rule.explanation.contains(heading),
+                "{}: no {heading}",
+                rule.code
+            );
+        }
+        assert_eq!(explain(&rule.code.to_lowercase()).unwrap().name, rule.name);
+        assert_eq!(explain(rule.name).unwrap().code, rule.code);
+    }
+    assert!(explain("H999").is_none());
+}

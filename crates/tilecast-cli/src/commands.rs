@@ -1,0 +1,70 @@
+//! The verbs: one file each, listed here.
+
+mod convert;
+mod explain;
+mod inspect;
+mod lint;
+mod quantize;
+mod run;
+mod verify;
+
+use std::sync::atomic::AtomicBool;
+
+use serde::Serialize;
+use tilecast::{Context, Failure, FailureKind};
+
+use crate::printer::{Output, Printer};
+
+/// A verb and its arguments.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make and verify the release models of a recipe.
+    Quantize(quantize::Arguments),
+    /// Show what a model is: size, operators, halo, memory.
+    Inspect(inspect::Arguments),
+    /// Find tiling and precision hazards.
+    Lint(lint::Arguments),
+    /// Explain a lint rule or a pass.
+    Explain(explain::Arguments),
+    /// Convert a model to one precision, without a recipe.
+    Convert(convert::Arguments),
+    /// Run a model over an image or a folder, tile by tile.
+    Run(run::Arguments),
+    /// Judge a model against another on images.
+    Verify(verify::Arguments),
+}
+
+impl Command {
+    pub(crate) fn run(
+        self,
+        printer: &Printer,
+        interrupted: &'static AtomicBool,
+    ) -> Result<Output, Failure> {
+        let cx = Context::new(printer, interrupted);
+        match self {
+            Self::Quantize(arguments) => arguments.run(&cx),
+            Self::Inspect(arguments) => arguments.run(&cx),
+            Self::Lint(arguments) => arguments.run(),
+            Self::Explain(arguments) => arguments.run(),
+            Self::Convert(arguments) => arguments.run(&cx),
+            Self::Run(arguments) => arguments.run(&cx),
+            Self::Verify(arguments) => arguments.run(&cx),
+        }
+    }
+}
+
+/// One JSON document.
+fn json(document: &impl Serialize) -> Result<String, Failure> {
+    let mut text = serde_json::to_string_pretty(document)
+        .map_err(|e| Failure::new(FailureKind::Internal, format!("cannot encode JSON: {e}")))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// A size for people.
+fn megabytes(bytes: usize) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
+/// Bytes that tiles in flight may take where no recipe says otherwise.
+const DEFAULT_MEMORY_BYTES: u64 = 2 << 30;

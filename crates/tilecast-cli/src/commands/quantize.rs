@@ -1,0 +1,106 @@
+//! `tilecast quantize`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use tilecast::{Context, Failure, QuantizeSettings, Quantized};
+
+use super::{json, megabytes};
+use crate::printer::Output;
+
+/// Arguments of `quantize`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Recipe (YAML).
+    recipe: PathBuf,
+    /// Folder for artifacts and report; `dist/<recipe name>` by default.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Change a value of the recipe; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Print the report as one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
+        let settings = QuantizeSettings {
+            recipe: self.recipe,
+            out: self.out,
+            overrides: self.overrides,
+        };
+        let quantized = tilecast::quantize(&settings, cx)?;
+        let text = if self.json {
+            json(&quantized.report)?
+        } else {
+            summary(&quantized)
+        };
+        Ok(Output::gated(text, quantized.report.passed))
+    }
+}
+
+fn summary(quantized: &Quantized) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(quantized, &mut text);
+    text
+}
+
+/// Fits 80 columns for names of usual length.
+fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
+    let report = &quantized.report;
+    let width = report
+        .artifacts
+        .iter()
+        .map(|a| a.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(8);
+    writeln!(
+        out,
+        "{:width$}  {:>9}  {:>5}  {:>15}  {:>7}  {:>7}  verdict",
+        "artifact", "size", "ratio", "PSNR mean/worst", "SSIM", "lost"
+    )?;
+    for a in &report.artifacts {
+        let q = &a.quality;
+        let psnr = q.psnr_db.map_or("not finite".to_owned(), |p| {
+            format!("{:.2}/{:.2} dB", p.mean, p.min)
+        });
+        let ssim = q.ssim.map_or("-".to_owned(), |s| format!("{:.5}", s.mean));
+        let lost = q
+            .truth
+            .map_or("-".to_owned(), |t| format!("{:.3} dB", t.drop_db));
+        let verdict = if q.passed { "passed" } else { "FAILED" };
+        writeln!(
+            out,
+            "{:width$}  {:>9}  {:>5.3}  {psnr:>15}  {ssim:>7}  {lost:>8}  {verdict}",
+            a.name,
+            megabytes(a.bytes),
+            a.bytes_ratio
+        )?;
+        for gate in q.gates.iter().filter(|g| !g.passed) {
+            let value = gate
+                .value
+                .map_or("not measurable".to_owned(), |v| format!("{v:.3}"));
+            writeln!(
+                out,
+                "{:width$}  gate {} {} is {value}",
+                "", gate.gate, gate.limit
+            )?;
+        }
+    }
+    if let Some(psnr) = report.tiling.error.and_then(|e| e.psnr_db) {
+        writeln!(
+            out,
+            "tiling alone, FP32 in tiles of {} px against whole: {:.2} dB mean, {:.2} dB worst",
+            report.tiling.tile, psnr.mean, psnr.min
+        )?;
+    }
+    writeln!(
+        out,
+        "report: {}",
+        quantized.folder.join("report.md").display()
+    )
+}

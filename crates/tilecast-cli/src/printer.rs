@@ -1,0 +1,190 @@
+//! The one place that decides what a terminal shows: progress, warnings, failures on stderr, data on stdout.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tilecast::{Event, Failure, Reporter};
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On terminals, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a verb prints on stdout, and how the process ends.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) text: String,
+    pub(crate) code: ExitCode,
+}
+
+impl Output {
+    /// Data of a verb that did its work.
+    pub(crate) fn success(text: String) -> Self {
+        Self {
+            text,
+            code: ExitCode::SUCCESS,
+        }
+    }
+
+    /// Data of a verb whose gate failed.
+    pub(crate) fn gated(text: String, passed: bool) -> Self {
+        let code = if passed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(tilecast::FailureKind::Gate.exit_code())
+        };
+        Self { text, code }
+    }
+}
+
+/// Shows events and failures.
+pub(crate) struct Printer {
+    quiet: bool,
+    color: bool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Printer {
+    pub(crate) fn new(quiet: bool, color: ColorChoice) -> Self {
+        let color = match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => io::stderr().is_terminal() && !no_color(),
+        };
+        Self {
+            quiet,
+            color,
+            bar: Mutex::new(None),
+        }
+    }
+
+    /// Writes data.
+    pub(crate) fn data(text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Shows a failure and what to do about it, within the recipe's text where it is about that.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        let theme = if self.color {
+            miette::GraphicalTheme::unicode()
+        } else {
+            miette::GraphicalTheme::unicode_nocolor()
+        };
+        if let Some(diagnostic) = failure.diagnostic() {
+            let mut text = String::new();
+            let rendered = miette::GraphicalReportHandler::new_themed(theme)
+                .with_width(100)
+                .render_report(&mut text, diagnostic);
+            if rendered.is_ok() {
+                return self.say(&format!(
+                    "{}: {failure}\n{text}",
+                    self.paint("error", "31;1")
+                ));
+            }
+        }
+        self.say(&format!("{}: {failure}", self.paint("error", "31;1")));
+        if let (Some(help), false) = (failure.help(), self.quiet) {
+            self.say(&format!("{}: {help}", self.paint("help", "36;1")));
+        }
+    }
+
+    /// Removes a progress bar that an early end has left.
+    pub(crate) fn clear(&self) {
+        if let Some(bar) = self.take_bar() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A line of talk. stderr may be closed; there is nobody left to tell then.
+    fn say(&self, line: &str) {
+        let write = || {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        };
+        match self.bar.lock() {
+            Ok(guard) => match guard.as_ref() {
+                Some(bar) => bar.suspend(write),
+                None => write(),
+            },
+            Err(_) => write(),
+        }
+    }
+
+    fn paint(&self, text: &str, code: &str) -> String {
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn take_bar(&self) -> Option<ProgressBar> {
+        self.bar.lock().ok()?.take()
+    }
+
+    fn start(&self, stage: &str, unit: &str, total: usize) {
+        if self.quiet || !io::stderr().is_terminal() {
+            return;
+        }
+        let template = if total > 0 {
+            format!(
+                "{{spinner}} {{msg:12}} {{bar:30}} {{pos}}/{{len}} {unit} {{elapsed}} left {{eta}}"
+            )
+        } else {
+            "{spinner} {msg:12} {elapsed}".to_owned()
+        };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+        bar.set_style(
+            ProgressStyle::with_template(&template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar.set_message(stage.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        if let Ok(mut slot) = self.bar.lock() {
+            *slot = Some(bar);
+        }
+    }
+}
+
+impl Reporter for Printer {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Started { stage, unit, total } => self.start(stage, unit, *total),
+            Event::Progress { done } => {
+                if let Ok(guard) = self.bar.lock()
+                    && let Some(bar) = guard.as_ref()
+                {
+                    bar.set_position(*done as u64);
+                }
+            }
+            Event::Finished { stage, seconds } => {
+                self.clear();
+                if !self.quiet && *seconds >= 0.05 {
+                    self.say(&format!("{stage:12} {seconds:6.1} s"));
+                }
+            }
+            Event::Warning(message) if !self.quiet => {
+                self.say(&format!("{}: {message}", self.paint("warning", "33;1")));
+            }
+            Event::Warning(_) => {}
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate is where the environment is read"
+)]
+fn no_color() -> bool {
+    std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty())
+}

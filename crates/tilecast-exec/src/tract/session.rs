@@ -1,0 +1,173 @@
+//! An optimized plan and its runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tract_onnx::tract_core::knobs;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::plan;
+use tract_onnx::tract_core::prelude::multithread::Executor;
+use tract_onnx::tract_hir::internal::{
+    DimLike, IntoTValue, RunOptions, TVec, Tensor, TractResult, TypedNode, TypedRunnableModel,
+    ensure,
+};
+
+use super::guard::guarded;
+use super::ops::Observe;
+use super::{NAME, build};
+use crate::lower::{Constant, LoweredGraph};
+use crate::{HostTensor, Observer, RunError, Session};
+
+/// A plan for one set of input shapes. It is immutable: each run has its own state.
+pub(super) struct TractSession {
+    plan: Arc<TypedRunnableModel>,
+    /// Name and shape of each graph input.
+    inputs: Vec<(String, Vec<usize>)>,
+    peak_live_bytes: usize,
+}
+
+impl fmt::Debug for TractSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TractSession")
+            .field("inputs", &self.inputs)
+            .field("nodes", &self.plan.model().nodes().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TractSession {
+    /// Builds and optimizes the plan; `observed` are the names behind the slots of the observation points.
+    pub(super) fn prepare(lowered: LoweredGraph, observed: &[String]) -> Result<Self, String> {
+        let inputs = lowered
+            .inputs
+            .iter()
+            .map(|input| (input.name.clone(), input.dims.clone()))
+            .collect();
+        // tract keeps weights repacked inside its operators, where they cannot be counted; they have about this size.
+        let weight_bytes: usize = lowered.constants.values().map(Constant::bytes).sum();
+        let (plan, activation_bytes) = guarded(|| {
+            // An environment variable could switch float32 products to bfloat16 operands; a setting made here wins.
+            ensure!(
+                knobs::set_str("TRACT_AMX_BF16", "false"),
+                "tract has no setting TRACT_AMX_BF16"
+            );
+            let model = build::build(lowered)?.into_optimized()?;
+            let options = RunOptions {
+                executor: Some(Executor::SingleThread),
+                ..RunOptions::default()
+            };
+            let plan = model.into_runnable_with_options(&options)?;
+            let activation_bytes = peak_activation_bytes(&plan)?;
+            Ok((plan, activation_bytes))
+        })?;
+        check_observed(&plan, observed)?;
+        Ok(Self {
+            plan,
+            inputs,
+            peak_live_bytes: activation_bytes + weight_bytes,
+        })
+    }
+
+    fn run_with(
+        &self,
+        inputs: &[HostTensor],
+        observer: Option<&mut Observer<'_>>,
+    ) -> Result<Vec<HostTensor>, RunError> {
+        let fail = |reason| RunError {
+            engine: NAME,
+            reason,
+        };
+        self.check_inputs(inputs).map_err(fail)?;
+        guarded(|| {
+            let inputs = inputs
+                .iter()
+                .map(|input| Ok(Tensor::from_shape(input.dims(), input.data())?.into_tvalue()))
+                .collect::<TractResult<TVec<_>>>()?;
+            let mut state = self.plan.spawn()?;
+            let outputs = match observer {
+                None => state.run(inputs)?,
+                Some(observer) => {
+                    state.run_plan_with_eval(inputs, |context, state, node, inputs| {
+                        if let Some(point) = node.op_as::<Observe>() {
+                            let values = inputs[0].try_as_plain_ram()?;
+                            observer(point.slot, inputs[0].shape(), values.as_slice::<f32>()?);
+                        }
+                        plan::eval(context, state, node, inputs)
+                    })?
+                }
+            };
+            outputs
+                .iter()
+                .map(|output| {
+                    let values = output.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+                    Ok(HostTensor::new(output.shape().to_vec(), values))
+                })
+                .collect()
+        })
+        .map_err(fail)
+    }
+
+    fn check_inputs(&self, inputs: &[HostTensor]) -> Result<(), String> {
+        if inputs.len() != self.inputs.len() {
+            let names: Vec<&str> = self.inputs.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(format!(
+                "{} tensors given, the model has inputs {names:?}",
+                inputs.len()
+            ));
+        }
+        for (input, (name, dims)) in inputs.iter().zip(&self.inputs) {
+            if input.dims() != dims {
+                return Err(format!(
+                    "input `{name}` has shape {:?}, the session was prepared for {dims:?}",
+                    input.dims()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session for TractSession {
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, RunError> {
+        self.run_with(inputs, None)
+    }
+
+    fn run_observed(
+        &self,
+        inputs: &[HostTensor],
+        observer: &mut Observer<'_>,
+    ) -> Result<Vec<HostTensor>, RunError> {
+        self.run_with(inputs, Some(observer))
+    }
+
+    fn peak_live_bytes(&self) -> usize {
+        self.peak_live_bytes
+    }
+}
+
+/// Every observation point is still computed: tract drops what no output needs.
+fn check_observed(plan: &TypedRunnableModel, observed: &[String]) -> Result<(), String> {
+    let computed: Vec<usize> = plan
+        .order_without_consts()
+        .iter()
+        .filter_map(|&id| plan.model().node(id).op_as::<Observe>())
+        .map(|point| point.slot)
+        .collect();
+    match (0..observed.len()).find(|slot| !computed.contains(slot)) {
+        None => Ok(()),
+        Some(slot) => Err(format!(
+            "value `{}`: it is to be observed and no output depends on it",
+            observed[slot]
+        )),
+    }
+}
+
+/// The largest sum of computed tensors that are alive at one step.
+fn peak_activation_bytes(plan: &TypedRunnableModel) -> TractResult<usize> {
+    let order = plan.order_without_consts();
+    let is_computed = |node: &TypedNode| !node.op_is::<Const>();
+    let steps = plan.model().eval_tmp_memory_usage(order, is_computed)?;
+    steps
+        .iter()
+        .try_fold(0, |peak, (_, bytes)| Ok(peak.max(bytes.to_usize()?)))
+}

@@ -1,0 +1,150 @@
+//! The tract engine from the outside: against golden files, on small graphs, and on models that it must refuse.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "the exemption of tests does not reach their helpers, and equal infinities are compared"
+)]
+
+mod goldens;
+mod lowering;
+mod observation;
+mod refusals;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tilecast_exec::{Engine, HostTensor, LoadError, Session, SessionOptions, TractEngine};
+use tilecast_onnx::proto::{
+    DimValue, Dimension, DimensionFields, GraphFields, GraphProto, ModelFields, ModelProto,
+    NodeProto, OperatorSetIdFields, OperatorSetIdProto, TensorProto, TensorShapeFields,
+    TensorShapeProto, TensorType, TensorTypeFields, TypeFields, TypeProto, TypeValue,
+    ValueInfoFields, ValueInfoProto,
+};
+use tilecast_onnx::{DataType, Model};
+
+/// Floats in [0, 1) from an integer hash of the seed and the position; `golden/generate.py` has it too.
+fn values(seed: u32, n: usize) -> Vec<f32> {
+    let hash = |position: usize| {
+        let mut x = (position as u32).wrapping_add(seed.wrapping_mul(0x9E37_79B1));
+        x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
+        x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
+        x ^ (x >> 16)
+    };
+    (0..n)
+        .map(|position| (hash(position) >> 8) as f32 / (1 << 24) as f32)
+        .collect()
+}
+
+fn tensor(seed: u32, dims: &[usize]) -> HostTensor {
+    HostTensor::new(dims.to_vec(), values(seed, dims.iter().product()))
+}
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file)
+}
+
+fn sample(file: &str) -> Model {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../models")
+        .join(file);
+    Model::load(&path).unwrap()
+}
+
+/// A graph with one input `x` and one output `y`, of these element types.
+struct Small {
+    opset: i64,
+    input: (DataType, Vec<DimValue>),
+    output: DataType,
+    nodes: Vec<NodeProto>,
+    initializers: Vec<TensorProto>,
+}
+
+impl Small {
+    fn new(dims: &[usize], nodes: Vec<NodeProto>, initializers: Vec<TensorProto>) -> Self {
+        let dims = dims.iter().map(|&d| DimValue::DimValue(d as i64)).collect();
+        Self {
+            opset: 21,
+            input: (DataType::F32, dims),
+            output: DataType::F32,
+            nodes,
+            initializers,
+        }
+    }
+
+    fn proto(self) -> ModelProto {
+        let value = |name: &str, data_type: DataType, shape: Option<Vec<DimValue>>| {
+            let dimension = |value| {
+                Dimension::from(DimensionFields {
+                    value: Some(value),
+                    ..Default::default()
+                })
+            };
+            let shape = shape.map(|dims| {
+                TensorShapeProto::from(TensorShapeFields {
+                    dim: dims.into_iter().map(dimension).collect(),
+                })
+            });
+            let tensor = TensorType::from(TensorTypeFields {
+                elem_type: Some(data_type.code()),
+                shape,
+            });
+            let r#type = TypeFields {
+                value: Some(TypeValue::Tensor(tensor)),
+                denotation: None,
+            };
+            ValueInfoProto::from(ValueInfoFields {
+                name: Some(name.to_owned()),
+                r#type: Some(TypeProto::from(r#type)),
+                ..ValueInfoFields::default()
+            })
+        };
+        let graph = GraphFields {
+            name: Some("g".into()),
+            input: vec![value("x", self.input.0, Some(self.input.1))],
+            output: vec![value("y", self.output, None)],
+            node: self.nodes,
+            initializer: self.initializers,
+            ..GraphFields::default()
+        };
+        let opset = OperatorSetIdFields {
+            domain: None,
+            version: Some(self.opset),
+        };
+        ModelProto::from(ModelFields {
+            opset_import: vec![OperatorSetIdProto::from(opset)],
+            graph: Some(GraphProto::from(graph)),
+            ..ModelFields::default()
+        })
+    }
+
+    fn model(self) -> Model {
+        Model::from_proto(self.proto()).unwrap()
+    }
+
+    fn load(self) -> Result<Arc<dyn Session>, LoadError> {
+        TractEngine::new().load(&self.model(), &SessionOptions::default())
+    }
+
+    fn run(self, input: &HostTensor) -> HostTensor {
+        let mut outputs = self
+            .load()
+            .unwrap()
+            .run(std::slice::from_ref(input))
+            .unwrap();
+        assert_eq!(outputs.len(), 1);
+        outputs.remove(0)
+    }
+}
+
+/// The same bits, NaN equal to NaN.
+#[track_caller]
+fn assert_identical(name: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{name}: number of elements");
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+        assert!(same, "{name}: element {index} is {got:e}, not {want:e}");
+    }
+}

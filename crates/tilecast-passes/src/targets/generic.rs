@@ -1,0 +1,16 @@
+//! Any runtime that reads QDQ models, GPUs first.
+
+use super::{Float16, Target};
+use tilecast_quant::{QuantType, Symmetry};
+
+/// Standard QDQ around convolutions, everything else in FP16. Scales stay in FP32: Q/DQ with FP16 scales need opset 19
+/// and fuse in fewer runtimes.
+pub(super) const GENERIC: Target = Target {
+    name: "generic",
+    summary: "any runtime that reads QDQ models; nodes outside INT8 compute in FP16",
+    activation_type: QuantType::U8,
+    activation_symmetry: Symmetry::Asymmetric,
+    quantized_ops: &["Conv"],
+    absorbed_ops: &["Relu"],
+    float16: Float16::Compute,
+};

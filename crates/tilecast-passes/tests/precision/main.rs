@@ -1,0 +1,9 @@
+//! The precision plan and the passes that carry it out, on graphs built for each case.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod common;
+
+mod convert_float16;
+mod insert_qdq;
+mod precision_plan;

@@ -1,0 +1,208 @@
+//! Which node gets which precision, and why.
+
+use crate::common::{PINS, chain, model, plan, request, sample, target, weights};
+use tilecast_onnx::{Model, Tensor, attribute, node};
+use tilecast_passes::{
+    Override, PlanRequest, Precision, PrecisionPlan, Reason, normalization_nodes,
+};
+
+fn reasons(plan: &PrecisionPlan) -> Vec<(&str, Precision, String)> {
+    plan.decisions()
+        .iter()
+        .map(|d| (d.value.as_str(), d.precision, d.reason.to_string()))
+        .collect()
+}
+
+#[test]
+fn ends_are_pinned_and_the_rest_follows_the_target() {
+    use Precision::{Fp16, Fp32, Int8};
+    let model = chain();
+    let expect = |rest| {
+        [
+            ("a", Fp16, "first conv is pinned"),
+            ("b", Int8, "the artifact's precision"),
+            ("r", rest, "the target quantizes other operators only"),
+            ("c", Int8, "the artifact's precision"),
+            ("y", Fp16, "last conv is pinned"),
+        ]
+        .map(|(value, precision, reason)| (value, precision, reason.to_owned()))
+    };
+    assert_eq!(reasons(&plan(&model, Int8, "generic")), expect(Fp16));
+    assert_eq!(reasons(&plan(&model, Int8, "ort-cpu")), expect(Fp32));
+}
+
+#[test]
+fn pins_raise_the_precision_and_never_lower_it() {
+    let plan = plan(&chain(), Precision::Fp16, "generic");
+    assert!(
+        plan.decisions()
+            .iter()
+            .all(|d| d.precision == Precision::Fp16 && d.reason == Reason::Artifact)
+    );
+}
+
+#[test]
+fn overrides_beat_pins_and_the_last_match_wins() {
+    let overrides = [
+        Override::new("conv_*", Precision::Fp32).unwrap(),
+        Override::new("conv_[ab]", Precision::Int8).unwrap(),
+        Override::new("relu", Precision::Int8).unwrap(),
+        Override::new("no_such_node", Precision::Fp32).unwrap(),
+    ];
+    let request = PlanRequest {
+        overrides: &overrides,
+        ..request(Precision::Int8, "generic")
+    };
+    let plan = PrecisionPlan::new(&chain().graph(), &request);
+    let got: Vec<_> = plan
+        .decisions()
+        .iter()
+        .map(|d| (d.value.as_str(), d.precision.name()))
+        .collect();
+    // Relu cannot run in INT8, so it gets the next best.
+    assert_eq!(
+        got,
+        [
+            ("a", "int8"),
+            ("b", "int8"),
+            ("r", "fp16"),
+            ("c", "fp32"),
+            ("y", "fp32")
+        ]
+    );
+    assert_eq!(
+        plan.decision("a").unwrap().reason.to_string(),
+        "recipe override `conv_[ab]`"
+    );
+    assert_eq!(plan.unmatched(&overrides), ["no_such_node"]);
+    assert!(
+        Override::new("a[", Precision::Int8)
+            .unwrap_err()
+            .to_string()
+            .contains("`a[`")
+    );
+}
+
+#[test]
+fn computed_weights_and_pooled_vectors_stay_out_of_int8() {
+    let model = model(
+        vec![
+            crate::common::conv("x", "w", "", "a"),
+            node("GlobalAveragePool", "pool", &["a"], &["p"]),
+            crate::common::conv("p", "w", "", "gate"),
+            node("Mul", "mul", &["a", "gate"], &["m"]),
+            node("Relu", "made", &["w"], &["w2"]),
+            crate::common::conv("m", "w2", "", "b"),
+            crate::common::conv("b", "w", "", "y"),
+        ],
+        &[("w", weights([1.0, 0.0, 0.0, 1.0]))],
+        2,
+    );
+    let plan = plan(&model, Precision::Int8, "generic");
+    assert_eq!(plan.decision("gate").unwrap().reason, Reason::PooledVector);
+    assert_eq!(plan.decision("b").unwrap().reason, Reason::ComputedWeights);
+    assert_eq!(plan.decision("gate").unwrap().precision, Precision::Fp16);
+}
+
+#[test]
+fn floats_that_only_make_sizes_stay_in_fp32() {
+    let model = model(
+        vec![
+            node("Shape", "shape", &["x"], &["dims"]),
+            node("Cast", "to_float", &["dims"], &["dims_f"])
+                .with_attribute(attribute::int("to", 1)),
+            node("Mul", "twice", &["dims_f", "factors"], &["sizes_f"]),
+            node("Cast", "to_int", &["sizes_f"], &["sizes"])
+                .with_attribute(attribute::int("to", 7)),
+            node("Resize", "resize", &["x", "", "", "sizes"], &["up"])
+                .with_attribute(attribute::string("mode", "nearest")),
+            crate::common::conv("up", "w", "", "y"),
+        ],
+        &[
+            ("factors", Tensor::from_f32(vec![4], &[1.0, 1.0, 2.0, 2.0])),
+            ("w", weights([1.0, 0.0, 0.0, 1.0])),
+        ],
+        2,
+    );
+    let plan = plan(&model, Precision::Fp16, "generic");
+    let shape_work: Vec<_> = plan
+        .decisions()
+        .iter()
+        .filter(|d| d.reason == Reason::ShapeWork)
+        .map(|d| d.node.as_str())
+        .collect();
+    assert_eq!(shape_work, ["to_float", "twice", "to_int"]);
+}
+
+#[test]
+fn the_sample_has_its_ends_and_norms_pinned() {
+    let model = sample();
+    let plan = PrecisionPlan::new(
+        &model.graph(),
+        &PlanRequest {
+            precision: Precision::Int8,
+            target: target("ort-cpu"),
+            pins: PINS,
+            overrides: &[],
+        },
+    );
+    let named = |reason: Reason| -> Vec<&str> {
+        plan.decisions()
+            .iter()
+            .filter(|d| d.reason == reason)
+            .map(|d| d.node.as_str())
+            .collect()
+    };
+    assert_eq!(named(Reason::FirstConv), ["/intro/Conv"]);
+    assert_eq!(named(Reason::LastConv), ["/ending/Conv"]);
+    // 12 blocks with two norms each, of nine nodes with scale and shift.
+    assert_eq!(named(Reason::Normalization).len(), 12 * 2 * 9);
+    assert_eq!(named(Reason::PooledVector).len(), 12);
+    assert_eq!(plan.counts()["int8"], 82 - 2 - 12);
+}
+
+#[test]
+fn only_true_normalizations_are_recognized() {
+    let norm = |mean_of: &str, squared: &str| -> Model {
+        model(
+            vec![
+                node("ReduceMean", "mean", &[mean_of], &["m"])
+                    .with_attribute(attribute::ints("axes", &[1])),
+                node("Sub", "sub", &["x", "m"], &["d"]),
+                node("Mul", "square", &[squared, squared], &["s"]),
+                node("ReduceMean", "var", &["s"], &["v"])
+                    .with_attribute(attribute::ints("axes", &[1])),
+                node("Add", "eps", &["v", "epsilon"], &["ve"]),
+                node("Sqrt", "sqrt", &["ve"], &["sd"]),
+                node("Div", "div", &["d", "sd"], &["n"]),
+                node("Mul", "scale", &["gain", "n"], &["g"]),
+                node("Add", "shift", &["g", "offset"], &["y"]),
+            ],
+            &[
+                ("epsilon", Tensor::from_f32(vec![], &[1e-6])),
+                ("gain", Tensor::from_f32(vec![1, 2, 1, 1], &[1.0, 2.0])),
+                ("offset", Tensor::from_f32(vec![1, 2, 1, 1], &[0.0, 1.0])),
+            ],
+            2,
+        )
+    };
+    assert_eq!(normalization_nodes(&norm("x", "d").graph()).len(), 9);
+    // The mean of something else, or squares of something else, is no normalization of x.
+    assert_eq!(normalization_nodes(&norm("x", "x").graph()).len(), 0);
+    let other = model(
+        vec![
+            node("Relu", "relu", &["x"], &["r"]),
+            node("ReduceMean", "mean", &["r"], &["m"])
+                .with_attribute(attribute::ints("axes", &[1])),
+            node("Sub", "sub", &["x", "m"], &["d"]),
+            node("Mul", "square", &["d", "d"], &["s"]),
+            node("ReduceMean", "var", &["s"], &["v"]).with_attribute(attribute::ints("axes", &[1])),
+            node("Add", "eps", &["v", "epsilon"], &["ve"]),
+            node("Sqrt", "sqrt", &["ve"], &["sd"]),
+            node("Div", "div", &["d", "sd"], &["y"]),
+        ],
+        &[("epsilon", Tensor::from_f32(vec![], &[1e-6]))],
+        2,
+    );
+    assert_eq!(normalization_nodes(&other.graph()).len(), 0);
+}

@@ -1,0 +1,51 @@
+//! Tile plan, tiled runtime and image files.
+//!
+//! Reading order: [`TilePlan`] (which pixels each tile is fed and which it keeps) → [`TiledRunner`] (a model run over an
+//! image by such a plan) → [`predicted_peak_bytes`] (what that will take) → [`compare_images`] (what it
+//! did to the image) → [`read_image`], [`write_image`], [`list_images`] (files).
+//!
+//! A tiled run equals the whole-image run up to the reassociation of float sums if the plan's halo is the graph's and
+//! every operator is local; the plan cannot know that, `tilecast-analysis` does.
+//!
+//! ```
+//! use tilecast_tile::{Fill, Size, TilePlan, TileRequest, UnalignedSizes};
+//!
+//! let plan = TilePlan::new(&TileRequest {
+//!     image_px: Size { height: 1080, width: 1920 },
+//!     tile_px: Some(512),
+//!     halo_px: Some(32),
+//!     alignment_px: 16,
+//!     scale: 1,
+//!     fill: Fill::Zero,
+//!     unaligned: UnalignedSizes::Accepted,
+//! })?;
+//! assert_eq!((plan.n_tiles(), plan.core_px()), (3 * 5, 448));
+//! # Ok::<(), tilecast_tile::PlanError>(())
+//! ```
+
+mod plan;
+mod planar_image;
+mod value_range;
+
+mod crop;
+mod session_cache;
+
+mod runtime;
+
+mod compare;
+mod predict;
+
+mod image_file;
+
+pub use compare::{CompareImagesError, Comparison, Values, compare_images};
+pub use crop::crop_tile;
+pub use image_file::{
+    IMAGE_EXTENSIONS, JPEG_QUALITY, ListImagesError, ListImagesErrorKind, ReadImageError,
+    ReadImageErrorKind, ReadLimits, WriteImageError, WriteImageErrorKind, list_images, read_image,
+    read_image_size, read_image_within, write_image,
+};
+pub use plan::{Fill, PlanError, Rect, Size, Tile, TilePlan, TileRequest, UnalignedSizes};
+pub use planar_image::{BitDepth, PlanarImage};
+pub use predict::{PeakFactors, predicted_peak_bytes};
+pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TiledRunner};
+pub use value_range::{CheckValueRangeError, ValueRange};

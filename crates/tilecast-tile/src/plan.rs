@@ -1,0 +1,414 @@
+//! Where the tiles of an image lie: which pixels each one is fed, and which of its output pixels are kept.
+//!
+//! Each axis is cut on its own, so a plan is two cuts and a handful of numbers however many tiles there are:
+//!
+//! - The image is padded once, right and bottom, to a multiple of the alignment period. A graph that pads itself takes
+//!   an image that is one tile as it is.
+//! - An axis that is not longer than the tile is one segment. Any other is cut into segments of exactly the tile's
+//!   length whose origins step by `tile - 2 halo`; the last is slid back to end with the padded image. So every tile
+//!   of a plan has the same size, and a session prepared for that size runs them all.
+//! - A segment at the image's border lies flush with it: nothing is ever invented there for the halo, because the
+//!   whole-image run does not see such pixels either. Everywhere else the kept core has at least the halo around it.
+//!
+//! Origins and sizes are multiples of the alignment period: a network that subsamples or works in windows gives other
+//! values, at every pixel, when its grid is shifted.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Height and width, pixels; shown as `width`x`height`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Size {
+    /// Number of rows.
+    pub height: usize,
+    /// Number of columns.
+    pub width: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// A rectangle of pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rect {
+    /// First row.
+    pub top: usize,
+    /// First column.
+    pub left: usize,
+    /// Number of rows.
+    pub height: usize,
+    /// Number of columns.
+    pub width: usize,
+}
+
+impl Rect {
+    fn from_ranges(rows: Range<usize>, columns: Range<usize>) -> Self {
+        Self {
+            top: rows.start,
+            left: columns.start,
+            height: rows.len(),
+            width: columns.len(),
+        }
+    }
+
+    /// One past the last row.
+    #[must_use]
+    pub fn bottom(&self) -> usize {
+        self.top + self.height
+    }
+
+    /// One past the last column.
+    #[must_use]
+    pub fn right(&self) -> usize {
+        self.left + self.width
+    }
+}
+
+impl fmt::Display for Rect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bottom, right) = (self.bottom(), self.right());
+        write!(
+            f,
+            "rows {}..{bottom}, columns {}..{right}",
+            self.top, self.left
+        )
+    }
+}
+
+/// What stands right of and below the image where its sides are no multiples of the alignment period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fill {
+    /// Zeros, as the network sees them: right for graphs that pad themselves with zeros.
+    Zero,
+    /// The image mirrored about its last pixel, which is not repeated; mirrored again where the image is too short.
+    Reflect,
+}
+
+/// Whether the graph runs on sides that are no multiples of its alignment period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnalignedSizes {
+    /// It does: an image that is one tile is fed as it is, and equals the whole-image run by definition.
+    Accepted,
+    /// It does not: such images are padded even when they are one tile.
+    Refused,
+}
+
+/// What a [`TilePlan`] is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TileRequest {
+    /// Size of the image, at least 1x1.
+    pub image_px: Size,
+    /// Longest side to feed to the network; `None` feeds the whole image as one tile.
+    pub tile_px: Option<usize>,
+    /// Context that a kept pixel needs on each side, a multiple of `alignment_px`; `None` has no bound.
+    pub halo_px: Option<usize>,
+    /// Alignment period of the graph, at least 1.
+    pub alignment_px: usize,
+    /// Output pixels per input pixel and axis, at least 1.
+    pub scale: usize,
+    /// What pads the image to the alignment period.
+    pub fill: Fill,
+    /// Whether an image that is one tile needs that padding.
+    pub unaligned: UnalignedSizes,
+}
+
+/// Why an image cannot be tiled as requested.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A size that must be positive is zero.
+    #[error("the {what} is 0; it must be at least 1")]
+    Zero {
+        /// Which one.
+        what: &'static str,
+    },
+    /// The halo does not keep tiles on the alignment grid.
+    #[error(
+        "a halo of {halo_px} px is no multiple of the alignment of {alignment_px} px; round it up"
+    )]
+    MisalignedHalo {
+        /// Requested halo.
+        halo_px: usize,
+        /// Alignment period.
+        alignment_px: usize,
+    },
+    /// The tile has no core left between its halos.
+    #[error(
+        "a tile of {tile_px} px is too small for a halo of {halo_px} px and an alignment of {alignment_px} px; \
+         the minimum is {minimum_px} px"
+    )]
+    TileTooSmall {
+        /// Requested tile side.
+        tile_px: usize,
+        /// Halo on each side.
+        halo_px: usize,
+        /// Alignment period.
+        alignment_px: usize,
+        /// Twice the halo and one period.
+        minimum_px: usize,
+    },
+    /// The image does not fit a tile, and no amount of context is enough.
+    #[error(
+        "the graph looks at the whole image, so an image of {image_px} px cannot be cut into tiles of {tile_px} px; \
+         run it as one tile, or choose a halo and accept an approximation"
+    )]
+    UnboundedHalo {
+        /// Size of the image.
+        image_px: Size,
+        /// Requested tile side.
+        tile_px: usize,
+    },
+    /// Sizes in bytes do not fit this machine's addresses.
+    #[error(
+        "an image of {image_px} px at scale {scale} is larger than memory can address; split it"
+    )]
+    TooLarge {
+        /// Size of the image.
+        image_px: Size,
+        /// Output pixels per input pixel and axis.
+        scale: usize,
+    },
+}
+
+/// One tile of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// What is fed, in the coordinates of the padded image.
+    pub input: Rect,
+    /// What is kept, in the coordinates of the image (before scaling); lies inside `input`.
+    pub core: Rect,
+}
+
+/// The tiles of one image. Cores cover the image exactly, without overlap; all inputs have the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TilePlan {
+    request: TileRequest,
+    rows: Cut,
+    columns: Cut,
+}
+
+impl TilePlan {
+    /// Places the tiles.
+    ///
+    /// # Errors
+    /// The request contradicts itself, or the tile has no room for the halo where the image must be cut.
+    pub fn new(request: &TileRequest) -> Result<Self, PlanError> {
+        let Size { height, width } = request.image_px;
+        let sizes = [
+            ("image height", height),
+            ("image width", width),
+            ("tile side", request.tile_px.unwrap_or(1)),
+            ("alignment", request.alignment_px),
+            ("scale", request.scale),
+        ];
+        if let Some((what, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
+            return Err(PlanError::Zero { what });
+        }
+        if let Some(halo_px) = request.halo_px
+            && !halo_px.is_multiple_of(request.alignment_px)
+        {
+            return Err(PlanError::MisalignedHalo {
+                halo_px,
+                alignment_px: request.alignment_px,
+            });
+        }
+        let padded = padded_size(request).ok_or(PlanError::TooLarge {
+            image_px: request.image_px,
+            scale: request.scale,
+        })?;
+        let longest_px = padded.height.max(padded.width);
+        let tile_px = request
+            .tile_px
+            .map_or(longest_px, |side| side - side % request.alignment_px);
+        let (fed, halo_px) = if longest_px <= tile_px {
+            match request.unaligned {
+                UnalignedSizes::Accepted => (request.image_px, 0),
+                UnalignedSizes::Refused => (padded, 0),
+            }
+        } else {
+            (padded, halo_of_cut(request)?)
+        };
+        Ok(Self {
+            request: *request,
+            rows: Cut::new(height, fed.height, tile_px, halo_px),
+            columns: Cut::new(width, fed.width, tile_px, halo_px),
+        })
+    }
+
+    /// What the plan was made from.
+    #[must_use]
+    pub fn request(&self) -> &TileRequest {
+        &self.request
+    }
+
+    /// Size of the image with the padding that some tile is fed.
+    #[must_use]
+    pub fn padded_px(&self) -> Size {
+        Size {
+            height: self.rows.fed_px,
+            width: self.columns.fed_px,
+        }
+    }
+
+    /// Size of the output image, padding removed.
+    #[must_use]
+    pub fn output_px(&self) -> Size {
+        Size {
+            height: self.request.image_px.height * self.request.scale,
+            width: self.request.image_px.width * self.request.scale,
+        }
+    }
+
+    /// Size fed to the network: one for all tiles of a plan.
+    #[must_use]
+    pub fn tile_size(&self) -> Size {
+        Size {
+            height: self.rows.tile_px,
+            width: self.columns.tile_px,
+        }
+    }
+
+    /// Longest side that is fed: the requested one rounded down to the alignment, less where the image is smaller.
+    #[must_use]
+    pub fn tile_px(&self) -> usize {
+        self.rows.tile_px.max(self.columns.tile_px)
+    }
+
+    /// Side of the kept part of a tile with neighbours all around; the whole tile where the image is not cut.
+    #[must_use]
+    pub fn core_px(&self) -> usize {
+        let step = |cut: &Cut| if cut.n > 1 { cut.step_px } else { 0 };
+        match step(&self.rows).max(step(&self.columns)) {
+            0 => self.tile_px(),
+            step_px => step_px,
+        }
+    }
+
+    /// Number of tiles.
+    #[must_use]
+    pub fn n_tiles(&self) -> usize {
+        self.rows.n * self.columns.n
+    }
+
+    /// One tile; they are numbered row by row from the top left.
+    ///
+    /// # Panics
+    /// `index` is not below [`TilePlan::n_tiles`].
+    #[must_use]
+    pub fn tile(&self, index: usize) -> Tile {
+        assert!(index < self.n_tiles(), "tile {index} of {}", self.n_tiles());
+        let (row, column) = (index / self.columns.n, index % self.columns.n);
+        Tile {
+            input: Rect::from_ranges(self.rows.input(row), self.columns.input(column)),
+            core: Rect::from_ranges(self.rows.core(row), self.columns.core(column)),
+        }
+    }
+
+    /// All tiles, row by row from the top left.
+    #[must_use]
+    pub fn tiles(&self) -> impl ExactSizeIterator<Item = Tile> + '_ {
+        (0..self.n_tiles()).map(|index| self.tile(index))
+    }
+}
+
+/// One axis, cut into segments of equal length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Cut {
+    image_px: usize,
+    /// Length with padding.
+    fed_px: usize,
+    /// Length of a segment.
+    tile_px: usize,
+    halo_px: usize,
+    /// Distance of segment origins: the length of an inner core.
+    step_px: usize,
+    n: usize,
+}
+
+impl Cut {
+    /// Cuts `fed_px`; where it is longer than the tile, the tile is longer than two halos.
+    fn new(image_px: usize, fed_px: usize, tile_px: usize, halo_px: usize) -> Self {
+        if fed_px <= tile_px {
+            return Self {
+                image_px,
+                fed_px,
+                tile_px: fed_px,
+                halo_px: 0,
+                step_px: fed_px,
+                n: 1,
+            };
+        }
+        let step_px = tile_px - 2 * halo_px;
+        Self {
+            image_px,
+            fed_px,
+            tile_px,
+            halo_px,
+            step_px,
+            n: (fed_px - 2 * halo_px).div_ceil(step_px),
+        }
+    }
+
+    fn input(&self, idx: usize) -> Range<usize> {
+        let origin = (idx * self.step_px).min(self.fed_px - self.tile_px);
+        origin..origin + self.tile_px
+    }
+
+    /// A core starts where the previous one ends, also where its segment was slid back. The last is never empty: all
+    /// lengths here are multiples of the alignment, so it holds a whole period of the padded image, and the padding is
+    /// shorter than a period.
+    fn core(&self, idx: usize) -> Range<usize> {
+        let start = match idx {
+            0 => 0,
+            _ => idx * self.step_px + self.halo_px,
+        };
+        let end = match idx + 1 {
+            next if next == self.n => self.image_px,
+            next => next * self.step_px + self.halo_px,
+        };
+        start..end
+    }
+}
+
+/// The image rounded up to the alignment; `None` where a channel of the input or output has no size in bytes.
+fn padded_size(request: &TileRequest) -> Option<Size> {
+    let align = |side: usize| side.checked_next_multiple_of(request.alignment_px);
+    let padded = Size {
+        height: align(request.image_px.height)?,
+        width: align(request.image_px.width)?,
+    };
+    let bytes = padded
+        .height
+        .checked_mul(padded.width)?
+        .checked_mul(request.scale)?
+        .checked_mul(request.scale)?
+        .checked_mul(size_of::<f32>())?;
+    isize::try_from(bytes).ok().map(|_| padded)
+}
+
+/// The halo of an image that has to be cut.
+fn halo_of_cut(request: &TileRequest) -> Result<usize, PlanError> {
+    let (image_px, tile_px) = (request.image_px, request.tile_px.unwrap_or(usize::MAX));
+    let halo_px = request
+        .halo_px
+        .ok_or(PlanError::UnboundedHalo { image_px, tile_px })?;
+    // Both are multiples of the alignment once the tile is rounded down, so the comparison may use the unrounded one.
+    let minimum_px = halo_px
+        .saturating_mul(2)
+        .saturating_add(request.alignment_px);
+    if tile_px < minimum_px {
+        return Err(PlanError::TileTooSmall {
+            tile_px,
+            halo_px,
+            alignment_px: request.alignment_px,
+            minimum_px,
+        });
+    }
+    Ok(halo_px)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Images as networks take them: one plane of floats per channel.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Size;
+
+/// How many bits a sample has in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BitDepth {
+    /// 0..=255.
+    Eight,
+    /// 0..=65535.
+    Sixteen,
+}
+
+impl BitDepth {
+    /// The sample that stands for 1.0.
+    #[must_use]
+    pub fn max_sample(self) -> f32 {
+        match self {
+            Self::Eight => f32::from(u8::MAX),
+            Self::Sixteen => f32::from(u16::MAX),
+        }
+    }
+}
+
+/// An image, `[C, H, W]`, row-major. Files give values in [0, 1]; results of networks may lie outside.
+#[derive(Clone, PartialEq)]
+pub struct PlanarImage {
+    channels: usize,
+    size: Size,
+    data: Vec<f32>,
+    bit_depth: BitDepth,
+    icc_profile: Option<Arc<[u8]>>,
+}
+
+impl fmt::Debug for PlanarImage {
+    /// Without the samples, which would drown whatever they are printed with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlanarImage")
+            .field("channels", &self.channels)
+            .field("size", &self.size)
+            .field("bit_depth", &self.bit_depth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PlanarImage {
+    /// An image from its samples, plane after plane.
+    ///
+    /// # Panics
+    /// `data` does not have `channels * height * width` elements.
+    #[must_use]
+    pub fn new(channels: usize, size: Size, data: Vec<f32>, bit_depth: BitDepth) -> Self {
+        let n = channels * size.height * size.width;
+        assert_eq!(n, data.len(), "samples of {channels} planes of {size}");
+        Self {
+            channels,
+            size,
+            data,
+            bit_depth,
+            icc_profile: None,
+        }
+    }
+
+    /// The same image with the ICC profile that says what its RGB values look like.
+    #[must_use]
+    pub fn with_icc_profile(self, icc_profile: Option<Arc<[u8]>>) -> Self {
+        Self {
+            icc_profile,
+            ..self
+        }
+    }
+
+    /// Number of planes.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Size of a plane.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// All samples, `[C, H, W]`.
+    #[must_use]
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The samples of one row of one plane, left to right.
+    ///
+    /// # Panics
+    /// `channel` or `row` is out of range.
+    #[must_use]
+    pub fn row(&self, channel: usize, row: usize) -> &[f32] {
+        let Size { height, width } = self.size;
+        assert!(
+            channel < self.channels && row < height,
+            "row {row} of plane {channel}"
+        );
+        let start = (channel * height + row) * width;
+        &self.data[start..start + width]
+    }
+
+    /// Bits per sample of the file it came from, and of files it is written to where they can hold them.
+    #[must_use]
+    pub fn bit_depth(&self) -> BitDepth {
+        self.bit_depth
+    }
+
+    /// The ICC profile of its RGB values; absent for images that say nothing, which are taken as sRGB everywhere.
+    #[must_use]
+    pub fn icc_profile(&self) -> Option<&Arc<[u8]>> {
+        self.icc_profile.as_ref()
+    }
+
+    /// The samples, without a copy.
+    #[must_use]
+    pub fn into_data(self) -> Vec<f32> {
+        self.data
+    }
+}

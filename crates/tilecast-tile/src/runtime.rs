@@ -1,0 +1,400 @@
+//! Running a model over an image, tile by tile.
+//!
+//! Memory is bounded by construction: as many tasks as workers take tiles in order, each holds one tile's input and
+//! output at a time, and the only other large buffer is the output image. The image is never copied as a whole, padded
+//! or otherwise.
+//!
+//! Cores do not overlap, so the order in which tiles finish leaves no trace in the result. It leaves none in errors
+//! either: tiles are taken in order, so the first one that must fail has been taken before any later one was.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tilecast_exec::{Engine, HostTensor, LoadError, RunError, Session, SessionOptions};
+use tilecast_onnx::Model;
+use tilecast_onnx::proto::ValueInfoProto;
+
+use crate::crop::crop_tile;
+use crate::session_cache::{InputDims, SessionCache};
+use crate::{PlanarImage, Rect, Size, Tile, TilePlan, ValueRange};
+
+/// How the caller follows a run and ends it early.
+#[derive(Clone, Copy)]
+pub struct RunControl<'a> {
+    /// Once true, no further tile is started; read before every tile.
+    pub cancelled: &'a AtomicBool,
+    /// Told the number of finished tiles and of all tiles after each tile, from one worker at a time, in order.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+impl Default for RunControl<'_> {
+    /// Runs to the end and tells nobody.
+    fn default() -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Self {
+            cancelled: &NEVER,
+            progress: &|_, _| {},
+        }
+    }
+}
+
+/// Why a model cannot be run on images.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model has {n} {what}s ({names}); only models from one image to one image can be tiled", n = names.len(), names = quote(names))]
+pub struct CreateRunnerError {
+    what: &'static str,
+    names: Vec<String>,
+}
+
+/// Why a tiled run gave no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunTiledError {
+    /// The plan was made for another image.
+    #[error("the plan is for an image of {planned} px, this one has {found} px; plan again")]
+    WrongImage {
+        /// Size that the plan was made for.
+        planned: Size,
+        /// Size of the image.
+        found: Size,
+    },
+    /// The engine cannot run the model at the size of the tiles.
+    #[error("cannot prepare the model for tiles of {} px", tile_px)]
+    Load {
+        /// Size fed to the network.
+        tile_px: Size,
+        /// What the engine says.
+        source: LoadError,
+    },
+    /// The engine failed on a tile.
+    #[error("tile {index} ({input}) failed")]
+    Tile {
+        /// Which tile, counted row by row.
+        index: usize,
+        /// Where it lies.
+        input: Rect,
+        /// What the engine says.
+        source: RunError,
+    },
+    /// The network's output is not `scale` times its input.
+    #[error(
+        "the network made {found:?} out of a tile of {fed:?}; at scale {scale} [1, C, {}, {}] was expected: correct \
+         the scale, or feed another tile size", fed[2] * scale, fed[3] * scale
+    )]
+    OutputShape {
+        /// Dimensions of the input tile.
+        fed: [usize; 4],
+        /// Dimensions of the output.
+        found: Vec<usize>,
+        /// Scale of the plan.
+        scale: usize,
+    },
+    /// The run was cancelled.
+    #[error("interrupted after {n_done} of {n_tiles} tiles")]
+    Interrupted {
+        /// Finished tiles.
+        n_done: usize,
+        /// All tiles.
+        n_tiles: usize,
+    },
+}
+
+/// A model, bound to an engine, that runs over images in tiles. Keeps the sessions of the last few tile shapes.
+#[derive(Debug)]
+pub struct TiledRunner<'a> {
+    engine: &'a dyn Engine,
+    model: &'a Model,
+    input_name: String,
+    value_range: ValueRange,
+    max_workers: Option<NonZeroUsize>,
+    memory_bytes: Option<u64>,
+    sessions: Mutex<SessionCache>,
+}
+
+impl<'a> TiledRunner<'a> {
+    /// Binds a model that takes one `[1, C, H, W]` image with values in `value_range` and returns one.
+    ///
+    /// # Errors
+    /// The model does not have exactly one input and one output.
+    pub fn new(
+        engine: &'a dyn Engine,
+        model: &'a Model,
+        value_range: ValueRange,
+    ) -> Result<Self, CreateRunnerError> {
+        let input_name = only("input", model.graph().inputs())?;
+        only("output", model.graph_proto().output.iter())?;
+        Ok(Self {
+            engine,
+            model,
+            input_name,
+            value_range,
+            max_workers: None,
+            memory_bytes: None,
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// The same runner with at most this many tiles in flight, for a memory budget; otherwise one per thread of the
+    /// rayon pool that it is called from.
+    #[must_use]
+    pub fn with_max_workers(self, max_workers: NonZeroUsize) -> Self {
+        Self {
+            max_workers: Some(max_workers),
+            ..self
+        }
+    }
+
+    /// The same runner with no more tiles in flight than their predicted peaks fit into this many bytes, but always one.
+    #[must_use]
+    pub fn with_memory_limit(self, bytes: u64) -> Self {
+        Self {
+            memory_bytes: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Tiles of this plan that will be in flight at once when called from the current rayon pool.
+    #[must_use]
+    pub fn n_workers(&self, plan: &TilePlan) -> usize {
+        let limit = self.max_workers.map_or(usize::MAX, NonZeroUsize::get);
+        rayon::current_num_threads().min(limit).min(plan.n_tiles())
+    }
+
+    /// The session that runs this plan's tiles on images of `channels` planes; kept for the run.
+    ///
+    /// # Errors
+    /// [`RunTiledError::Load`].
+    pub fn session(
+        &self,
+        plan: &TilePlan,
+        channels: usize,
+    ) -> Result<Arc<dyn Session>, RunTiledError> {
+        let tile_px = plan.tile_size();
+        let dims: InputDims = [1, channels, tile_px.height, tile_px.width];
+        let options = SessionOptions {
+            input_shapes: vec![(self.input_name.clone(), dims.to_vec())],
+            observe: Vec::new(),
+        };
+        // Held while a session is prepared: two callers with the same shape must not both prepare it.
+        lock(&self.sessions)
+            .get_or_load(dims, || self.engine.load(self.model, &options))
+            .map_err(|source| RunTiledError::Load { tile_px, source })
+    }
+
+    /// Runs the model over the image. Values of the result are not clamped; its bit depth and colour profile are the
+    /// image's. The same image, plan and engine give the same bits on any number of threads.
+    ///
+    /// # Errors
+    /// See [`RunTiledError`]; of several failing tiles the first is reported.
+    pub fn run(
+        &self,
+        image: &PlanarImage,
+        plan: &TilePlan,
+        control: &RunControl<'_>,
+    ) -> Result<PlanarImage, RunTiledError> {
+        let planned = plan.request().image_px;
+        if planned != image.size() {
+            return Err(RunTiledError::WrongImage {
+                planned,
+                found: image.size(),
+            });
+        }
+        let run = Run {
+            session: self.session(plan, image.channels())?,
+            image,
+            plan,
+            value_range: self.value_range,
+            next_tile: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            state: Mutex::default(),
+        };
+        let fitting = self.memory_bytes.map_or(usize::MAX, |bytes| {
+            let per_tile = run.session.peak_live_bytes().max(1) as u64;
+            usize::try_from(bytes / per_tile).map_or(usize::MAX, |n| n.max(1))
+        });
+        rayon::scope(|scope| {
+            for _ in 0..self.n_workers(plan).min(fitting) {
+                scope.spawn(|_| run.work(control));
+            }
+        });
+        let state = run
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, error)) = state.failure {
+            return Err(error);
+        }
+        let output = PlanarImage::new(
+            state.channels,
+            plan.output_px(),
+            state.output,
+            image.bit_depth(),
+        );
+        Ok(output.with_icc_profile(image.icc_profile().cloned()))
+    }
+}
+
+/// What the workers of one run share.
+struct Run<'a> {
+    session: Arc<dyn Session>,
+    image: &'a PlanarImage,
+    plan: &'a TilePlan,
+    value_range: ValueRange,
+    next_tile: AtomicUsize,
+    stopped: AtomicBool,
+    state: Mutex<RunState>,
+}
+
+/// What the workers of one run write.
+#[derive(Default)]
+struct RunState {
+    n_done: usize,
+    /// Planes of the output, 0 until the first tile says how many there are.
+    channels: usize,
+    /// `[C, H, W]`; empty until then.
+    output: Vec<f32>,
+    /// The failure of the lowest tile so far.
+    failure: Option<(usize, RunTiledError)>,
+}
+
+impl Run<'_> {
+    /// Takes tiles until none is left or the run is stopped.
+    fn work(&self, control: &RunControl<'_>) {
+        let n_tiles = self.plan.n_tiles();
+        while !self.stopped.load(Ordering::Relaxed) {
+            let index = self.next_tile.fetch_add(1, Ordering::Relaxed);
+            if index >= n_tiles {
+                return;
+            }
+            let tile = self.plan.tile(index);
+            let result = if control.cancelled.load(Ordering::Relaxed) {
+                None
+            } else {
+                Some(self.run_tile(index, &tile))
+            };
+            let mut state = lock(&self.state);
+            let placed = match result {
+                None => Err(RunTiledError::Interrupted {
+                    n_done: state.n_done,
+                    n_tiles,
+                }),
+                Some(Err(error)) => Err(error),
+                Some(Ok(output)) => self.place(&mut state, &tile, &output),
+            };
+            match placed {
+                Ok(()) => {
+                    state.n_done += 1;
+                    (control.progress)(state.n_done, n_tiles);
+                }
+                Err(error) => {
+                    self.stopped.store(true, Ordering::Relaxed);
+                    if state
+                        .failure
+                        .as_ref()
+                        .is_none_or(|(first, _)| index < *first)
+                    {
+                        state.failure = Some((index, error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn fed_dims(&self) -> InputDims {
+        let Size { height, width } = self.plan.tile_size();
+        [1, self.image.channels(), height, width]
+    }
+
+    fn run_tile(&self, index: usize, tile: &Tile) -> Result<HostTensor, RunTiledError> {
+        let input = crop_tile(self.image, self.plan, tile, self.value_range);
+        let outputs = self
+            .session
+            .run(&[input])
+            .map_err(|source| RunTiledError::Tile {
+                index,
+                input: tile.input,
+                source,
+            })?;
+        let output = outputs.into_iter().next().expect(
+            "a session returns a tensor per graph output, and the runner has seen one output",
+        );
+        Ok(output)
+    }
+
+    /// Copies the core of a tile's output to its place in the output image.
+    fn place(
+        &self,
+        state: &mut RunState,
+        tile: &Tile,
+        output: &HostTensor,
+    ) -> Result<(), RunTiledError> {
+        let scale = self.plan.request().scale;
+        let fed = self.fed_dims();
+        let expected = [fed[2] * scale, fed[3] * scale];
+        let channels = match *output.dims() {
+            [1, channels, height, width]
+                if [height, width] == expected
+                    && channels > 0
+                    && [0, channels].contains(&state.channels) =>
+            {
+                channels
+            }
+            _ => {
+                return Err(RunTiledError::OutputShape {
+                    fed,
+                    found: output.dims().to_vec(),
+                    scale,
+                });
+            }
+        };
+        let size = self.plan.output_px();
+        if state.channels == 0 {
+            state.channels = channels;
+            state.output = vec![0.0; channels * size.height * size.width];
+        }
+        let Tile { input, core } = tile;
+        let width = core.width * scale;
+        let from_left = (core.left - input.left) * scale;
+        for channel in 0..channels {
+            for row in 0..core.height * scale {
+                let from_row = (core.top - input.top) * scale + row;
+                let from = (channel * expected[0] + from_row) * expected[1] + from_left;
+                let to = (channel * size.height + core.top * scale + row) * size.width
+                    + core.left * scale;
+                let samples = &output.data()[from..from + width];
+                for (to, from) in state.output[to..to + width].iter_mut().zip(samples) {
+                    *to = self.value_range.to_image(*from);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The state behind a lock; a worker that panicked takes the whole run with it, so what it left is never looked at.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The name of the only value of a list.
+fn only<'v>(
+    what: &'static str,
+    values: impl Iterator<Item = &'v ValueInfoProto>,
+) -> Result<String, CreateRunnerError> {
+    let mut names: Vec<String> = values.map(|v| v.name.clone().unwrap_or_default()).collect();
+    match names.pop() {
+        Some(name) if names.is_empty() => Ok(name),
+        last => {
+            names.extend(last);
+            Err(CreateRunnerError { what, names })
+        }
+    }
+}
+
+fn quote(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        _ => format!("`{}`", names.join("`, `")),
+    }
+}

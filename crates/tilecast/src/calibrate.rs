@@ -1,0 +1,229 @@
+//! Calibration: observing activations while the model runs over the calibration images.
+//!
+//! Every image is cut into tiles of the size that the release model will be fed, so that the values behind global
+//! poolings are those of tiles; tiles are shared out over all cores, each with histograms of its own. Histograms depend
+//! on the multiset of observed values alone, so the result is the same for any number of threads and any order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use tilecast_exec::{Engine, Session, SessionOptions};
+use tilecast_onnx::Model;
+use tilecast_quant::{Histogram, Range, RangeEstimator, clipped_fraction};
+use tilecast_tile::{PlanarImage, Size, TilePlan, ValueRange, crop_tile, read_image_size};
+
+use crate::context::{Context, Event};
+use crate::geometry::Geometry;
+use crate::images::ImageFile;
+use crate::{Failure, FailureKind};
+
+/// What is observed, and on which tiles.
+#[derive(Clone, Debug)]
+pub(crate) struct CalibrateOptions<'a> {
+    /// Names of the values to observe.
+    pub(crate) values: Vec<String>,
+    /// Tile plans of the model.
+    pub(crate) geometry: &'a Geometry,
+    /// Side fed to the network; `None` runs every image whole.
+    pub(crate) tile_px: Option<usize>,
+    /// Most bytes that the tiles in flight may take together.
+    pub(crate) memory_bytes: u64,
+    /// Values that stand for black and white at the network's input.
+    pub(crate) value_range: ValueRange,
+}
+
+/// Histogram of every observed value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct CalibrationTable {
+    histograms: BTreeMap<String, Histogram>,
+}
+
+/// Range chosen for one value, and what it leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct CalibratedRange {
+    /// Smallest value that is represented.
+    pub min: f32,
+    /// Largest value that is represented.
+    pub max: f32,
+    /// Smallest observed value.
+    pub observed_min: f32,
+    /// Largest observed value.
+    pub observed_max: f32,
+    /// Share of observed values that saturate, 0 to 1.
+    pub clipped: f64,
+}
+
+impl CalibrationTable {
+    /// The range of every value by this estimator.
+    ///
+    /// # Errors
+    /// A value was never finite.
+    pub(crate) fn ranges(
+        &self,
+        estimator: &dyn RangeEstimator,
+    ) -> Result<BTreeMap<String, CalibratedRange>, Failure> {
+        let mut ranges = BTreeMap::new();
+        for (name, histogram) in &self.histograms {
+            let fail = |reason: String| {
+                Failure::new(
+                    FailureKind::Model,
+                    format!("cannot calibrate `{name}`: {reason}"),
+                )
+                .with_help("check that the model runs on these images in FP32")
+            };
+            if histogram.non_finite() > 0 {
+                return Err(fail(format!(
+                    "{} observed values are not finite",
+                    histogram.non_finite()
+                )));
+            }
+            let range = estimator
+                .estimate(histogram)
+                .map_err(|e| fail(e.to_string()))?;
+            let observed = histogram
+                .range()
+                .ok_or_else(|| fail("nothing was observed".to_owned()))?;
+            let clipped = clipped_fraction(histogram, range);
+            ranges.insert(
+                name.clone(),
+                CalibratedRange {
+                    min: range.min(),
+                    max: range.max(),
+                    observed_min: observed.min(),
+                    observed_max: observed.max(),
+                    clipped: clipped.below + clipped.above,
+                },
+            );
+        }
+        Ok(ranges)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (name, histogram) in &other.histograms {
+            self.histograms
+                .entry(name.clone())
+                .or_default()
+                .merge(histogram);
+        }
+    }
+}
+
+impl CalibratedRange {
+    /// The range for quantization.
+    ///
+    /// # Panics
+    /// Never: ranges come out of an estimator.
+    #[must_use]
+    pub(crate) fn range(&self) -> Range {
+        Range::new(self.min, self.max).expect("an estimated range is finite and ordered")
+    }
+}
+
+/// Number of tiles that [`calibrate`] will run, for progress.
+///
+/// # Errors
+/// An image cannot be read or planned.
+pub(crate) fn count_tiles(
+    images: &[ImageFile],
+    options: &CalibrateOptions<'_>,
+) -> Result<usize, Failure> {
+    let mut total = 0;
+    for image in images {
+        total += plan(options, read_image_size(&image.path)?)?.n_tiles();
+    }
+    Ok(total)
+}
+
+/// Observes the named values over all tiles of all images.
+///
+/// # Errors
+/// An image cannot be read, the model cannot be run, or the user interrupts.
+pub(crate) fn calibrate(
+    engine: &dyn Engine,
+    model: &Model,
+    images: &[ImageFile],
+    options: &CalibrateOptions<'_>,
+    cx: &Context<'_>,
+) -> Result<CalibrationTable, Failure> {
+    let input = model
+        .graph()
+        .inputs()
+        .next()
+        .and_then(|v| v.name.clone())
+        .unwrap_or_default();
+    let mut table = CalibrationTable::default();
+    let done = AtomicUsize::new(0);
+    // Nearly all images have tiles of one shape.
+    let mut last: Option<(Vec<usize>, Arc<dyn Session>)> = None;
+    for file in images {
+        let image = file.read()?;
+        let plan = plan(options, image.size())?;
+        let tile = plan.tile_size();
+        let dims = vec![1, image.channels(), tile.height, tile.width];
+        let session = match &last {
+            Some((known, session)) if *known == dims => session.clone(),
+            _ => {
+                let options = SessionOptions {
+                    input_shapes: vec![(input.clone(), dims.clone())],
+                    observe: options.values.clone(),
+                };
+                engine.load(model, &options)?
+            }
+        };
+        last = Some((dims, session.clone()));
+        let observed = observe_image(session.as_ref(), &image, &plan, options, cx, &done)
+            .map_err(|f| f.about(file.path.display()))?;
+        table.merge(&observed);
+    }
+    Ok(table)
+}
+
+fn plan(options: &CalibrateOptions<'_>, size: Size) -> Result<TilePlan, Failure> {
+    options.geometry.plan(size, options.tile_px)
+}
+
+/// Tiles that together see every pixel: calibration needs no halo, so of tiles that overlap almost wholly one is enough.
+fn observe_image(
+    session: &dyn Session,
+    image: &PlanarImage,
+    plan: &TilePlan,
+    options: &CalibrateOptions<'_>,
+    cx: &Context<'_>,
+    done: &AtomicUsize,
+) -> Result<CalibrationTable, Failure> {
+    let per_worker = session.peak_live_bytes().max(1) as u64;
+    let workers = usize::try_from(options.memory_bytes / per_worker)
+        .unwrap_or(usize::MAX)
+        .max(1);
+    let tiles: Vec<_> = plan.tiles().collect();
+    let n_chunks = workers.min(rayon::current_num_threads()).min(tiles.len());
+    let chunks: Vec<Vec<_>> = (0..n_chunks)
+        .map(|chunk| tiles.iter().skip(chunk).step_by(n_chunks).collect())
+        .collect();
+    let tables = chunks
+        .par_iter()
+        .map(|chunk| {
+            let mut histograms = vec![Histogram::new(); options.values.len()];
+            for tile in chunk {
+                cx.check()?;
+                let input = crop_tile(image, plan, tile, options.value_range);
+                session.run_observed(&[input], &mut |index, _, values| {
+                    histograms[index].observe(values);
+                })?;
+                cx.emit(&Event::Progress {
+                    done: done.fetch_add(1, Ordering::Relaxed) + 1,
+                });
+            }
+            Ok(CalibrationTable {
+                histograms: options.values.iter().cloned().zip(histograms).collect(),
+            })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let mut merged = CalibrationTable::default();
+    for table in &tables {
+        merged.merge(table);
+    }
+    Ok(merged)
+}

@@ -1,0 +1,242 @@
+//! Running models over images side by side and measuring how far they are apart.
+//!
+//! One image at a time, one candidate at a time: beside the image itself, its reference output and one candidate's
+//! output are all that is held.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tilecast_exec::Engine;
+use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
+use tilecast_onnx::Model;
+use tilecast_tile::{
+    Comparison, PlanarImage, RunControl, TilePlan, TiledRunner, ValueRange, Values, compare_images,
+    read_image_size,
+};
+
+use crate::Failure;
+use crate::context::{Context, Event};
+use crate::geometry::Geometry;
+use crate::images::ImageFile;
+
+/// How models are compared.
+#[derive(Clone, Debug)]
+pub(crate) struct CompareOptions<'a> {
+    /// Tile plans of the reference, used for every model alike.
+    pub(crate) geometry: &'a Geometry,
+    /// Side fed to the network; `None` runs every image whole.
+    pub(crate) tile_px: Option<usize>,
+    /// Most bytes that the tiles in flight may take together.
+    pub(crate) memory_bytes: u64,
+    /// Values that stand for black and white on both sides of the network.
+    pub(crate) value_range: ValueRange,
+}
+
+/// One candidate on one image.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageScore {
+    /// Difference from the reference model, unclamped.
+    pub(crate) difference: SquaredError,
+    /// SSIM against the reference model; `None` for images smaller than its window or outputs that are not finite.
+    pub(crate) ssim: Option<f64>,
+    /// Differences of reference and candidate from the ground truth, clamped to the range.
+    pub(crate) truth: Option<[SquaredError; 2]>,
+}
+
+/// One image, on all models.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageComparison {
+    /// File name.
+    pub(crate) name: String,
+    /// Height and width, pixels.
+    pub(crate) size_px: [usize; 2],
+    /// Number of tiles.
+    pub(crate) n_tiles: usize,
+    /// Reference tiled against reference whole; `None` where the image is a single tile.
+    pub(crate) tiling: Option<SquaredError>,
+    /// One score per candidate.
+    pub(crate) scores: Vec<ImageScore>,
+}
+
+/// Runs the reference and every candidate over every image, tiled alike.
+///
+/// # Errors
+/// An image cannot be read, a model cannot be run, or the user interrupts.
+pub(crate) fn compare(
+    engine: &dyn Engine,
+    reference: &Model,
+    candidates: &[&Model],
+    images: &[ImageFile],
+    options: &CompareOptions<'_>,
+    cx: &Context<'_>,
+) -> Result<Vec<ImageComparison>, Failure> {
+    let runner = |model| {
+        TiledRunner::new(engine, model, options.value_range)
+            .map(|r| r.with_memory_limit(options.memory_bytes))
+    };
+    let reference = runner(reference)?;
+    let candidates = candidates
+        .iter()
+        .map(|model| runner(model))
+        .collect::<Result<Vec<_>, _>>()?;
+    let tiles = TileCounter {
+        cx,
+        done: AtomicUsize::new(0),
+    };
+    images
+        .iter()
+        .map(|image| compare_image(&reference, &candidates, image, options, &tiles))
+        .collect()
+}
+
+/// Tiles that [`compare`] will run, for progress.
+///
+/// # Errors
+/// An image cannot be read or planned.
+pub(crate) fn count_tiles(
+    images: &[ImageFile],
+    n_candidates: usize,
+    options: &CompareOptions<'_>,
+) -> Result<usize, Failure> {
+    let mut total = 0;
+    for image in images {
+        let size = read_image_size(&image.path)?;
+        let plan = options.geometry.plan(size, options.tile_px)?;
+        let whole = usize::from(plan.n_tiles() > 1);
+        total += plan.n_tiles() * (1 + n_candidates) + whole;
+    }
+    Ok(total)
+}
+
+fn compare_image(
+    reference: &TiledRunner<'_>,
+    candidates: &[TiledRunner<'_>],
+    file: &ImageFile,
+    options: &CompareOptions<'_>,
+    tiles: &TileCounter<'_>,
+) -> Result<ImageComparison, Failure> {
+    let image = file.read()?;
+    let truth = file.read_truth()?;
+    let plan = options.geometry.plan(image.size(), options.tile_px)?;
+    let about = |f: Failure| f.about(file.path.display());
+    let run =
+        |runner: &TiledRunner<'_>, plan: &TilePlan| tiles.run(runner, &image, plan).map_err(about);
+    let expected = run(reference, &plan)?;
+    let tiling = if plan.n_tiles() > 1 {
+        let whole = run(reference, &options.geometry.plan(image.size(), None)?)?;
+        Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
+    } else {
+        None
+    };
+    let against_truth = |output: &PlanarImage| {
+        let compared: Option<Comparison> = truth
+            .as_ref()
+            .map(|truth| compare_images(truth, output, Values::Clamped))
+            .transpose()?;
+        Ok(compared.map(|c| c.error))
+    };
+    let reference_truth = against_truth(&expected).map_err(|f: Failure| {
+        f.about(file.path.display())
+            .with_help("give ground truth of the output's size")
+    })?;
+    let mut scores = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let output = run(candidate, &plan)?;
+        let compared = compare_images(&expected, &output, Values::Unclamped)?;
+        scores.push(ImageScore {
+            difference: compared.error,
+            ssim: compared.ssim,
+            truth: reference_truth
+                .zip(against_truth(&output)?)
+                .map(|(r, c)| [r, c]),
+        });
+    }
+    let size = image.size();
+    Ok(ImageComparison {
+        name: file.name(),
+        size_px: [size.height, size.width],
+        n_tiles: plan.n_tiles(),
+        tiling,
+        scores,
+    })
+}
+
+/// Runs plans and tells how many tiles are done over all of them.
+struct TileCounter<'a> {
+    cx: &'a Context<'a>,
+    done: AtomicUsize,
+}
+
+impl TileCounter<'_> {
+    fn run(
+        &self,
+        runner: &TiledRunner<'_>,
+        image: &PlanarImage,
+        plan: &TilePlan,
+    ) -> Result<PlanarImage, Failure> {
+        let progress = |_: usize, _: usize| {
+            let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+            self.cx.emit(&Event::Progress { done });
+        };
+        let control = RunControl {
+            cancelled: self.cx.cancelled(),
+            progress: &progress,
+        };
+        Ok(runner.run(image, plan, &control)?)
+    }
+}
+
+/// Summary of one candidate over all images, in the terms of the report.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct TruthSummary {
+    /// PSNR of the candidate against the ground truth, mean over images, dB.
+    pub psnr_db: f64,
+    /// What the candidate loses against the reference there, mean over images, dB.
+    pub drop_db: f64,
+    /// The same on the worst image, dB.
+    pub worst_drop_db: f64,
+    /// PSNR of the reference against the ground truth, mean over images, dB.
+    pub reference_psnr_db: f64,
+}
+
+/// PSNR, SSIM and truth of candidate `index`.
+#[must_use]
+pub(crate) fn summarize(
+    images: &[ImageComparison],
+    index: usize,
+) -> (
+    Option<PsnrSummary>,
+    Option<SsimSummary>,
+    Option<TruthSummary>,
+) {
+    let scores: Vec<&ImageScore> = images.iter().map(|i| &i.scores[index]).collect();
+    let differences: Vec<SquaredError> = scores.iter().map(|s| s.difference).collect();
+    let ssims: Vec<Option<f64>> = scores.iter().map(|s| s.ssim).collect();
+    let truths: Option<Vec<(f64, f64)>> = scores.iter().map(|s| truth_psnr(s)).collect();
+    let truth = truths.filter(|t| !t.is_empty()).map(|pairs| {
+        let n = pairs.len() as f64;
+        let mean = |f: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(f).sum::<f64>() / n;
+        TruthSummary {
+            psnr_db: mean(&|p| p.1),
+            drop_db: mean(&|p| p.0 - p.1),
+            worst_drop_db: pairs
+                .iter()
+                .map(|p| p.0 - p.1)
+                .fold(f64::NEG_INFINITY, f64::max),
+            reference_psnr_db: mean(&|p| p.0),
+        }
+    });
+    let peak = OutputRange::UNIT.peak();
+    (
+        PsnrSummary::from_images(&differences, peak),
+        SsimSummary::from_images(&ssims),
+        truth,
+    )
+}
+
+/// PSNR of reference and candidate against the ground truth, dB.
+#[must_use]
+pub(crate) fn truth_psnr(score: &ImageScore) -> Option<(f64, f64)> {
+    let [reference, candidate] = score.truth?;
+    let peak = OutputRange::UNIT.peak();
+    Some((reference.psnr_db(peak)?, candidate.psnr_db(peak)?))
+}

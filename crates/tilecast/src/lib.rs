@@ -1,0 +1,33 @@
+//! tilecast: FP32 ONNX image models to verified release models.
+//!
+//! Reading order: [`recipe`] (what the user asks for) → [`quantize`] (the main job, stage by stage) → the other verbs
+//! ([`inspect`], [`lint`], [`convert`], [`run`], [`verify`], [`explain`]) → [`report`] (what comes out).
+//!
+//! Everything that takes time gets a [`Context`]: events go to its listener, and its flag ends the work. This crate
+//! prints nothing and reads no environment.
+
+pub mod recipe;
+pub mod report;
+
+mod artifact;
+mod calibrate;
+mod compare;
+mod context;
+mod failure;
+mod geometry;
+mod images;
+mod pipeline;
+mod stages;
+mod verbs;
+
+pub use context::{Context, Event, Reporter, Silent};
+pub use failure::{Failure, FailureKind};
+pub use pipeline::{QuantizeSettings, Quantized, quantize};
+pub use stages::StageCost;
+pub use tilecast_passes::Precision as ConvertPrecision;
+pub use verbs::convert::{ConvertOutcome, ConvertSettings, convert};
+pub use verbs::explain::explain;
+pub use verbs::inspect::{Inspection, inspect};
+pub use verbs::lint::{LintOutcome, lint};
+pub use verbs::run::{RunOutcome, RunSettings, run};
+pub use verbs::verify::{Verification, VerifySettings, verify};

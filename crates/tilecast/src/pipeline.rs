@@ -1,0 +1,68 @@
+//! The main job, stage by stage: recipe → load → lint → calibrate → plan → rewrite → save → validate → report and gate.
+//!
+//! One file per stage under `pipeline/`, one type at each boundary, so that a stage cannot be skipped by accident.
+
+mod calibrate_stage;
+mod lint_stage;
+mod load_stage;
+mod report_stage;
+mod rewrite_stage;
+mod save_stage;
+mod settings;
+mod validate_stage;
+
+use std::path::{Path, PathBuf};
+
+use tilecast_exec::TractEngine;
+
+use crate::Failure;
+use crate::context::Context;
+use crate::recipe::LoadedRecipe;
+use crate::report::Report;
+use crate::stages::StageClock;
+
+pub(crate) use settings::{default_artifact, default_artifacts};
+
+/// What the main job is asked to do.
+#[derive(Clone, Debug)]
+pub struct QuantizeSettings {
+    /// Recipe file.
+    pub recipe: PathBuf,
+    /// Where artifacts and report go; `dist/<recipe name>` by default.
+    pub out: Option<PathBuf>,
+    /// `key=value` changes to the recipe.
+    pub overrides: Vec<String>,
+}
+
+/// What the main job made, and where.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The report, as written to `report.json`.
+    pub report: Report,
+    /// Folder of artifacts and report.
+    pub folder: PathBuf,
+}
+
+/// Turns the recipe's FP32 model into release models, measures them and writes a report.
+///
+/// # Errors
+/// Anything that keeps an artifact or the report from being made. A missed gate is no error here: the report is written
+/// and says so in [`Report::passed`].
+pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantized, Failure> {
+    let recipe = LoadedRecipe::load(&settings.recipe, &settings.overrides)?;
+    let folder = settings
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("dist").join(&recipe.name));
+    let engine = TractEngine::new();
+    let clock = &mut StageClock::default();
+
+    let loaded = load_stage::load(recipe, clock, cx)?;
+    let linted = lint_stage::lint(loaded, clock, cx)?;
+    let calibrated = calibrate_stage::calibrate(linted, &engine, clock, cx)?;
+    let rewritten = rewrite_stage::rewrite(calibrated, clock, cx)?;
+    let saved = save_stage::save(rewritten, &folder, clock, cx)?;
+    let validated = validate_stage::validate(saved, &engine, clock, cx)?;
+    let report = report_stage::report(validated, &folder, clock, cx)?;
+    Ok(Quantized { report, folder })
+}

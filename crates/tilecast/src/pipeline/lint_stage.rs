@@ -1,0 +1,56 @@
+//! Stage 2: hazards are found and facts about tiling derived; errors end the job unless the recipe allows them.
+
+use tilecast_analysis::{Finding, Severity, analyze};
+
+use super::load_stage::LoadedJob;
+use crate::context::{Context, Event};
+use crate::geometry::Geometry;
+use crate::stages::StageClock;
+use crate::{Failure, FailureKind};
+
+/// A job whose model may be tiled.
+pub(super) struct LintedJob {
+    pub(super) job: LoadedJob,
+    pub(super) findings: Vec<Finding>,
+    pub(super) geometry: Geometry,
+}
+
+pub(super) fn lint(
+    job: LoadedJob,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<LintedJob, Failure> {
+    clock.run(cx, "lint", "rules", 0, || {
+        let rules = &job.recipe.recipe.lint;
+        let listed = |codes: &[String], finding: &Finding| codes.iter().any(|c| c.eq_ignore_ascii_case(finding.code));
+        let findings: Vec<Finding> = tilecast_analysis::lint(&job.model)
+            .into_iter()
+            .filter(|f| !listed(&rules.allow, f))
+            .map(|f| if listed(&rules.deny, &f) { Finding { severity: Severity::Error, ..f } } else { f })
+            .collect();
+        let errors: Vec<&Finding> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
+        if let Some(first) = errors.first() {
+            return Err(Failure::new(
+                FailureKind::Gate,
+                format!(
+                    "lint found {} error(s) in `{}`; the first: {} at `{}`: {}",
+                    errors.len(),
+                    job.model.path().display(),
+                    first.code,
+                    first.node,
+                    first.message
+                ),
+            )
+            .with_help(format!("{}; or list {} under `lint: allow` in the recipe", first.help, first.code)));
+        }
+        let n_warnings = findings.iter().filter(|f| f.severity == Severity::Warning).count();
+        if n_warnings > 0 {
+            cx.emit(&Event::Warning(&format!(
+                "lint: {n_warnings} node(s) take statistics from the tile, so tiles differ from a whole-image run; the \
+                 report states by how much"
+            )));
+        }
+        let geometry = Geometry::new(analyze(&job.model)?)?;
+        Ok(LintedJob { job, findings, geometry })
+    })
+}

@@ -1,0 +1,122 @@
+//! Stage 7: the report is put together, judged by the gates and written as JSON and Markdown.
+
+use std::path::Path;
+
+use tilecast_onnx::write_atomically;
+use tilecast_passes::PrecisionPlan;
+
+use super::load_stage::{file_facts, sha256};
+use super::validate_stage::ValidatedJob;
+use crate::context::Context;
+use crate::images::ImageFile;
+use crate::report::{
+    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, Quality, REPORT_SCHEMA,
+    Report, TilingFacts, Tool, to_markdown,
+};
+use crate::stages::StageClock;
+use crate::verbs::inspect::count_parameters;
+use crate::{Failure, FailureKind};
+
+pub(super) fn report(
+    validated: ValidatedJob,
+    folder: &Path,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<Report, Failure> {
+    cx.check()?;
+    let ValidatedJob { saved, images } = validated;
+    let rewritten = saved.rewritten;
+    let calibrated = rewritten.calibrated;
+    let linted = calibrated.linted;
+    let job = linted.job;
+    let fp32_bytes = job.model.encoded_len();
+
+    let mut artifacts = Vec::new();
+    let plans = calibrated.plans.iter().zip(rewritten.models);
+    for (index, (((request, gates), file), (plan, (_, passes)))) in
+        job.artifacts.iter().zip(saved.files).zip(plans).enumerate()
+    {
+        let bytes = file.model.encoded_len();
+        artifacts.push(ArtifactReport {
+            name: request.name.clone(),
+            precision: request.precision.to_string(),
+            target: request.target.name.to_owned(),
+            path: file.file_name,
+            sha256: file.sha256,
+            bytes,
+            bytes_ratio: bytes as f64 / fp32_bytes as f64,
+            nodes: plan.counts(),
+            plan: planned_nodes(plan),
+            passes,
+            quality: Quality::new(&images, index, gates),
+        });
+    }
+    let facts = |files: &[ImageFile]| -> Result<Vec<FileFacts>, Failure> {
+        files.iter().map(|f| file_facts(&f.path)).collect()
+    };
+    let mut report = Report {
+        schema: REPORT_SCHEMA,
+        tool: Tool::default(),
+        recipe: FileFacts {
+            name: job.recipe.name.clone(),
+            sha256: sha256(job.recipe.text.as_bytes()),
+        },
+        model: ModelFacts {
+            name: job
+                .model
+                .path()
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            sha256: job.model_sha256.clone(),
+            bytes: fp32_bytes,
+            parameters: count_parameters(&job.model),
+            nodes: job.model.graph_proto().node.len(),
+            opset: job.model.opset(),
+        },
+        lint: linted.findings,
+        tiling: TilingFacts::new(linted.geometry.analysis(), job.tile_px(), &images),
+        calibration: CalibrationFacts {
+            range: job.recipe.recipe.calibration.range.name().to_owned(),
+            images: facts(&job.images.calibration)?,
+            holdout: facts(&job.images.holdout)?,
+            ranges: calibrated.ranges,
+        },
+        passed: artifacts.iter().all(|a| a.quality.passed),
+        artifacts,
+        stages: Vec::new(),
+    };
+    report.stages = clock.costs().to_vec();
+    let json = serde_json::to_string_pretty(&report).map_err(|e| {
+        Failure::new(
+            FailureKind::Internal,
+            format!("cannot encode the report: {e}"),
+        )
+    })?;
+    for (name, text) in [("report.json", json), ("report.md", to_markdown(&report))] {
+        let path = folder.join(name);
+        write_atomically(&path, text.as_bytes()).map_err(|e| {
+            Failure::new(
+                FailureKind::Io,
+                format!("cannot write `{}`: {e}", path.display()),
+            )
+        })?;
+    }
+    Ok(report)
+}
+
+fn planned_nodes(plan: &PrecisionPlan) -> Vec<PlannedNode> {
+    plan.decisions()
+        .iter()
+        .map(|d| PlannedNode {
+            node: if d.node.is_empty() {
+                d.value.clone()
+            } else {
+                d.node.clone()
+            },
+            op: d.op.clone(),
+            precision: d.precision.name(),
+            reason: d.reason.to_string(),
+        })
+        .collect()
+}

@@ -1,0 +1,42 @@
+//! Stage 4: every precision plan is carried out on a copy of the model.
+
+use tilecast_onnx::Model;
+use tilecast_passes::PassReport;
+
+use super::calibrate_stage::CalibratedJob;
+use crate::Failure;
+use crate::context::{Context, Event};
+use crate::stages::StageClock;
+
+/// A job whose artifacts exist in memory.
+pub(super) struct RewrittenJob {
+    pub(super) calibrated: CalibratedJob,
+    /// One per artifact.
+    pub(super) models: Vec<(Model, Vec<PassReport>)>,
+}
+
+pub(super) fn rewrite(
+    calibrated: CalibratedJob,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<RewrittenJob, Failure> {
+    let job = &calibrated.linted.job;
+    let ranges = calibrated
+        .ranges
+        .iter()
+        .map(|(name, range)| (name.clone(), range.range()))
+        .collect();
+    let models = clock.run(cx, "rewrite", "artifacts", job.artifacts.len(), || {
+        let mut models = Vec::new();
+        for ((request, _), plan) in job.artifacts.iter().zip(&calibrated.plans) {
+            cx.check()?;
+            let rewritten = request
+                .rewrite(&job.model, plan, &ranges)
+                .map_err(|f| f.about(format!("artifact `{}`", request.name)))?;
+            models.push(rewritten);
+            cx.emit(&Event::Progress { done: models.len() });
+        }
+        Ok::<_, Failure>(models)
+    })?;
+    Ok(RewrittenJob { calibrated, models })
+}

@@ -1,0 +1,95 @@
+//! From the words of a recipe to what the stages work with.
+
+use tilecast_passes::{Override, PerChannel, Pins, Precision, TARGETS, Target, target_by_name};
+
+use crate::artifact::ArtifactRequest;
+use crate::recipe::{Artifact, ArtifactPrecision, Gate, OverridePrecision, Pin, PinPrecision};
+use crate::report::Gates;
+use crate::{Failure, FailureKind};
+
+/// An artifact as conversions without a recipe make it: per-channel, ends and normalizations pinned.
+pub(crate) fn default_artifact(precision: Precision, target: &'static Target) -> ArtifactRequest {
+    ArtifactRequest {
+        name: format!("{precision}-{}", target.name),
+        precision,
+        target,
+        per_channel: PerChannel::Yes,
+        pins: pins(&Pin::default()),
+        overrides: Vec::new(),
+    }
+}
+
+/// The artifacts whose sizes `inspect` predicts, by precision.
+pub(crate) fn default_artifacts() -> Vec<(&'static str, ArtifactRequest)> {
+    [Precision::Fp16, Precision::Int8]
+        .map(|p| (p.name(), default_artifact(p, TARGETS[0])))
+        .into()
+}
+
+/// The recipe's artifact, resolved.
+pub(super) fn artifact(artifact: &Artifact) -> Result<ArtifactRequest, Failure> {
+    let target = target_by_name(artifact.target.name()).ok_or_else(|| {
+        Failure::new(
+            FailureKind::Usage,
+            format!("target `{}` is not built yet", artifact.target),
+        )
+    })?;
+    let precision = match artifact.precision {
+        ArtifactPrecision::Fp16 => Precision::Fp16,
+        ArtifactPrecision::Int8 => Precision::Int8,
+        ArtifactPrecision::Bf16 => {
+            return Err(Failure::new(
+                FailureKind::Usage,
+                "precision `bf16` is not built yet; use fp16",
+            ));
+        }
+    };
+    let overrides = artifact
+        .overrides
+        .iter()
+        .map(|o| Override::new(&o.nodes, override_precision(o.precision)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(ArtifactRequest {
+        name: artifact.effective_name(),
+        precision,
+        target,
+        per_channel: if artifact.per_channel {
+            PerChannel::Yes
+        } else {
+            PerChannel::No
+        },
+        pins: pins(&artifact.pin),
+        overrides,
+    })
+}
+
+/// The recipe's gate, resolved.
+pub(super) fn gates(gate: &Gate) -> Gates {
+    Gates {
+        min_psnr_db: gate.min_psnr_db,
+        min_worst_psnr_db: gate.min_worst_psnr_db,
+        min_ssim: gate.min_ssim,
+        max_drop_db: gate.max_drop_db,
+        max_worst_drop_db: gate.max_worst_drop_db,
+    }
+}
+
+fn pins(pin: &Pin) -> Pins {
+    let precision = |p| match p {
+        PinPrecision::Fp16 => Precision::Fp16,
+        PinPrecision::Fp32 => Precision::Fp32,
+    };
+    Pins {
+        first_conv: precision(pin.first_conv),
+        last_conv: precision(pin.last_conv),
+        norms: precision(pin.norms),
+    }
+}
+
+fn override_precision(precision: OverridePrecision) -> Precision {
+    match precision {
+        OverridePrecision::Int8 => Precision::Int8,
+        OverridePrecision::Fp16 => Precision::Fp16,
+        OverridePrecision::Fp32 => Precision::Fp32,
+    }
+}

@@ -1,0 +1,82 @@
+//! What this version can do, out of everything that a recipe may ask for. The one place to edit when more is built.
+
+use std::fmt;
+
+use super::error::Problem;
+use super::tree::Node;
+use super::{
+    ArtifactPrecision, Color, GlobalStatistics, Layout, RangeMethod, Recipe, TargetName, TileMode,
+};
+
+const RANGE_METHODS: &[RangeMethod] = &[RangeMethod::Minmax, RangeMethod::Percentile];
+const LAYOUTS: &[Layout] = &[Layout::Nchw];
+const COLORS: &[Color] = &[Color::Rgb];
+const PRECISIONS: &[ArtifactPrecision] = &[ArtifactPrecision::Fp16, ArtifactPrecision::Int8];
+const TARGETS: &[TargetName] = &[TargetName::Generic, TargetName::OrtCpu];
+const KEEP_IO_TYPES: &[bool] = &[true];
+const TILE_MODES: &[TileMode] = &[TileMode::Exact];
+const GLOBAL_STATISTICS: &[GlobalStatistics] = &[GlobalStatistics::Local];
+
+/// Refuses by name what is not built yet. `tree` is what `recipe` was made from.
+pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
+    let Recipe {
+        calibration,
+        preprocess,
+        tiling,
+        ..
+    } = recipe;
+    check(tree, "calibration.range", &calibration.range, RANGE_METHODS)?;
+    check(tree, "preprocess.layout", &preprocess.layout, LAYOUTS)?;
+    check(tree, "preprocess.color", &preprocess.color, COLORS)?;
+    for (key, value) in [("mean", preprocess.mean), ("std", preprocess.std)] {
+        if value.is_some() {
+            let message = format!("`{key}` is not built yet; leave it out");
+            return Err(not_built(tree, &format!("preprocess.{key}"), message));
+        }
+    }
+    for (idx, artifact) in recipe.artifacts.iter().enumerate() {
+        let path = |key: &str| format!("artifacts.{idx}.{key}");
+        check(tree, &path("precision"), &artifact.precision, PRECISIONS)?;
+        check(tree, &path("target"), &artifact.target, TARGETS)?;
+        check(
+            tree,
+            &path("keep_io_types"),
+            &artifact.keep_io_types,
+            KEEP_IO_TYPES,
+        )?;
+    }
+    check(tree, "tiling.mode", &tiling.mode, TILE_MODES)?;
+    check(
+        tree,
+        "tiling.global_statistics",
+        &tiling.global_statistics,
+        GLOBAL_STATISTICS,
+    )
+}
+
+fn check<T: PartialEq + fmt::Display>(
+    tree: &Node,
+    path: &str,
+    value: &T,
+    built: &[T],
+) -> Result<(), Problem> {
+    if built.contains(value) {
+        return Ok(());
+    }
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let alternatives: Vec<String> = built.iter().map(T::to_string).collect();
+    let message = format!(
+        "`{key}: {value}` is not built yet; use {}",
+        alternatives.join(" or ")
+    );
+    Err(not_built(tree, path, message))
+}
+
+fn not_built(tree: &Node, path: &str, message: String) -> Problem {
+    Problem {
+        origin: Some(tree.origin_of(path)),
+        message,
+        label: "not built yet".to_owned(),
+        help: None,
+    }
+}

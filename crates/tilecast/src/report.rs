@@ -1,0 +1,374 @@
+//! What comes out of the main job and of `verify`: documented JSON, and Markdown for people.
+//!
+//! The keys named in the command-line contract are stable; more may be added.
+
+mod markdown;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tilecast_analysis::{Finding, TilingAnalysis};
+use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
+
+use crate::compare::{ImageComparison, summarize, truth_psnr};
+use crate::stages::StageCost;
+
+pub use crate::calibrate::CalibratedRange;
+pub use crate::compare::TruthSummary;
+pub use markdown::to_markdown;
+
+/// Version of the report's format.
+pub const REPORT_SCHEMA: &str = "tilecast.report/1";
+
+/// The main job's report: `report.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`REPORT_SCHEMA`].
+    pub schema: &'static str,
+    /// What made it.
+    pub tool: Tool,
+    /// The recipe.
+    pub recipe: FileFacts,
+    /// The FP32 model.
+    pub model: ModelFacts,
+    /// Tiling and precision hazards.
+    pub lint: Vec<Finding>,
+    /// How images were tiled for validation, and what tiling alone costs.
+    pub tiling: TilingFacts,
+    /// What ranges were taken from.
+    pub calibration: CalibrationFacts,
+    /// One entry per artifact, in the order of the recipe.
+    pub artifacts: Vec<ArtifactReport>,
+    /// Time and memory per stage.
+    pub stages: Vec<StageCost>,
+    /// Whether every gate passed.
+    pub passed: bool,
+}
+
+/// Name and version of the program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tool {
+    /// Always `tilecast`.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+impl Default for Tool {
+    fn default() -> Self {
+        Self {
+            name: "tilecast",
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// A file by name and content.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileFacts {
+    /// File name.
+    pub name: String,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+}
+
+/// The model that everything started from.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelFacts {
+    /// File name.
+    pub name: String,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+    /// File size, bytes.
+    pub bytes: usize,
+    /// Number of float weights.
+    pub parameters: usize,
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Opset version of the default domain.
+    pub opset: i64,
+}
+
+/// How images were tiled.
+#[derive(Clone, Debug, Serialize)]
+pub struct TilingFacts {
+    /// Side fed to the network, pixels.
+    pub tile: usize,
+    /// Context per side that the graph's local operators need, pixels; null without a bound.
+    pub halo_px: Option<usize>,
+    /// Kept side of a tile with neighbours all around, pixels.
+    pub core_px: Option<usize>,
+    /// Tile origins are multiples of this, pixels.
+    pub alignment_px: usize,
+    /// Class A to E of the hazard catalogue.
+    pub tiling_class: String,
+    /// Halo rule: `exact` takes it from the graph.
+    pub mode: &'static str,
+    /// `exact` or `approximate`: what tiles equal.
+    pub equivalence: &'static str,
+    /// The FP32 model tiled against the FP32 model run whole, over the images of more than one tile.
+    pub error: Option<TilingError>,
+}
+
+impl TilingFacts {
+    /// The facts for tiles of `tile_px`.
+    #[must_use]
+    pub(crate) fn new(
+        analysis: &TilingAnalysis,
+        tile_px: usize,
+        images: &[ImageComparison],
+    ) -> Self {
+        Self {
+            tile: tile_px,
+            halo_px: analysis.halo_px,
+            core_px: analysis
+                .halo_px
+                .and_then(|halo| tile_px.checked_sub(2 * halo)),
+            alignment_px: analysis.alignment_px,
+            tiling_class: analysis.tiling_class.to_string(),
+            mode: "exact",
+            equivalence: if analysis.tiling_class.is_exact() {
+                "exact"
+            } else {
+                "approximate"
+            },
+            error: TilingError::of(images),
+        }
+    }
+}
+
+/// Error of tiling alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TilingError {
+    /// PSNR over the images of more than one tile, dB; null where an output is not finite.
+    pub psnr_db: Option<PsnrSummary>,
+    /// Largest absolute difference.
+    pub max_abs: Option<f64>,
+    /// How many images are more than one tile.
+    pub images: usize,
+}
+
+impl TilingError {
+    fn of(images: &[ImageComparison]) -> Option<Self> {
+        let tiled: Vec<SquaredError> = images.iter().filter_map(|i| i.tiling).collect();
+        (!tiled.is_empty()).then(|| Self {
+            psnr_db: PsnrSummary::from_images(&tiled, OutputRange::UNIT.peak()),
+            max_abs: largest(tiled.iter()),
+            images: tiled.len(),
+        })
+    }
+}
+
+/// What ranges were taken from.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalibrationFacts {
+    /// Range estimator.
+    pub range: String,
+    /// Images calibrated on.
+    pub images: Vec<FileFacts>,
+    /// Images held out.
+    pub holdout: Vec<FileFacts>,
+    /// Range per activation.
+    pub ranges: BTreeMap<String, CalibratedRange>,
+}
+
+/// One artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactReport {
+    /// Name, unique in the report.
+    pub name: String,
+    /// Precision asked for.
+    pub precision: String,
+    /// Target runtime.
+    pub target: String,
+    /// File, relative to the report.
+    pub path: String,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// File size.
+    pub bytes: usize,
+    /// File size over that of the FP32 model.
+    pub bytes_ratio: f64,
+    /// Number of nodes per precision, of those that compute with floats.
+    pub nodes: BTreeMap<&'static str, usize>,
+    /// Precision of every node that computes with floats, with the reason.
+    pub plan: Vec<PlannedNode>,
+    /// What the passes did.
+    pub passes: Vec<tilecast_passes::PassReport>,
+    /// Quality against FP32 and the ground truth.
+    #[serde(flatten)]
+    pub quality: Quality,
+}
+
+/// One node of the precision plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedNode {
+    /// Node name, or its first output where it has none.
+    pub node: String,
+    /// Operator.
+    pub op: String,
+    /// Precision.
+    pub precision: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// How close a candidate is to its reference; the same keys for artifacts and `verify`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Quality {
+    /// PSNR against the reference, unclamped, dB; null where an output is not finite.
+    pub psnr_db: Option<PsnrSummary>,
+    /// SSIM against the reference.
+    pub ssim: Option<SsimSummary>,
+    /// Largest absolute difference over all images.
+    pub max_abs: Option<f64>,
+    /// Quality against the ground truth; null without one.
+    pub truth: Option<TruthSummary>,
+    /// The reference tiled against the reference run whole; null where every image is a single tile.
+    pub tiling_error: Option<TilingError>,
+    /// The same per image.
+    pub images: Vec<ImageQuality>,
+    /// Every gate and its verdict.
+    pub gates: Vec<GateVerdict>,
+    /// Whether the output is finite and every gate passed.
+    pub passed: bool,
+}
+
+/// One candidate on one image.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImageQuality {
+    /// File name.
+    pub name: String,
+    /// Height, pixels.
+    pub height: usize,
+    /// Width, pixels.
+    pub width: usize,
+    /// Number of tiles.
+    pub tiles: usize,
+    /// PSNR against the reference, dB.
+    pub psnr_db: Option<f64>,
+    /// SSIM against the reference; null for images smaller than its window.
+    pub ssim: Option<f64>,
+    /// Largest absolute difference.
+    pub max_abs: Option<f64>,
+    /// Against the ground truth.
+    pub truth: Option<ImageTruth>,
+    /// The reference tiled against the reference run whole, dB; null where the image is a single tile.
+    pub tiling_psnr_db: Option<f64>,
+}
+
+/// One candidate against the ground truth of one image.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ImageTruth {
+    /// PSNR of the candidate, dB.
+    pub psnr_db: f64,
+    /// What it loses against the reference, dB.
+    pub drop_db: f64,
+}
+
+/// A gate and what it found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GateVerdict {
+    /// Key in the recipe.
+    pub gate: &'static str,
+    /// The limit.
+    pub limit: f64,
+    /// The measured value; null where it could not be measured, which fails.
+    pub value: Option<f64>,
+    /// Whether it passed.
+    pub passed: bool,
+}
+
+/// Limits that a candidate must meet; `None` does not limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gates {
+    /// Least mean PSNR against the reference, dB.
+    pub min_psnr_db: Option<f64>,
+    /// Least PSNR on any image, dB.
+    pub min_worst_psnr_db: Option<f64>,
+    /// Least mean SSIM.
+    pub min_ssim: Option<f64>,
+    /// Most that may be lost against the ground truth, mean over images, dB.
+    pub max_drop_db: Option<f64>,
+    /// Most that may be lost on any image, dB.
+    pub max_worst_drop_db: Option<f64>,
+}
+
+impl Quality {
+    /// Quality of candidate `index`, judged by `gates`.
+    #[must_use]
+    pub(crate) fn new(images: &[ImageComparison], index: usize, gates: &Gates) -> Self {
+        let (psnr, ssim, truth) = summarize(images, index);
+        let at_least = |gate, limit: Option<f64>, value: Option<f64>| {
+            limit.map(|limit| GateVerdict {
+                gate,
+                limit,
+                value,
+                passed: value.is_some_and(|v| v >= limit),
+            })
+        };
+        let at_most = |gate, limit: Option<f64>, value: Option<f64>| {
+            limit.map(|limit| GateVerdict {
+                gate,
+                limit,
+                value,
+                passed: value.is_some_and(|v| v <= limit),
+            })
+        };
+        let verdicts: Vec<GateVerdict> = [
+            at_least("min_psnr_db", gates.min_psnr_db, psnr.map(|p| p.mean)),
+            at_least(
+                "min_worst_psnr_db",
+                gates.min_worst_psnr_db,
+                psnr.map(|p| p.min),
+            ),
+            at_least("min_ssim", gates.min_ssim, ssim.map(|s| s.mean)),
+            at_most("max_drop_db", gates.max_drop_db, truth.map(|t| t.drop_db)),
+            at_most(
+                "max_worst_drop_db",
+                gates.max_worst_drop_db,
+                truth.map(|t| t.worst_drop_db),
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        Self {
+            psnr_db: psnr,
+            ssim,
+            max_abs: largest(images.iter().map(|i| &i.scores[index].difference)),
+            truth,
+            tiling_error: TilingError::of(images),
+            images: images.iter().map(|i| ImageQuality::new(i, index)).collect(),
+            passed: psnr.is_some() && verdicts.iter().all(|v| v.passed),
+            gates: verdicts,
+        }
+    }
+}
+
+impl ImageQuality {
+    fn new(image: &ImageComparison, index: usize) -> Self {
+        let score = &image.scores[index];
+        let peak = OutputRange::UNIT.peak();
+        Self {
+            name: image.name.clone(),
+            height: image.size_px[0],
+            width: image.size_px[1],
+            tiles: image.n_tiles,
+            psnr_db: score.difference.psnr_db(peak),
+            ssim: score.ssim,
+            max_abs: score.difference.max_abs(),
+            truth: truth_psnr(score).map(|(reference, candidate)| ImageTruth {
+                psnr_db: candidate,
+                drop_db: reference - candidate,
+            }),
+            tiling_psnr_db: image.tiling.and_then(|t| t.psnr_db(peak)),
+        }
+    }
+}
+
+fn largest<'a>(errors: impl Iterator<Item = &'a SquaredError>) -> Option<f64> {
+    errors
+        .map(SquaredError::max_abs)
+        .try_fold(0.0, |acc: f64, value| value.map(|v| acc.max(v)))
+}

@@ -1,0 +1,234 @@
+//! The report for people who read it in a terminal, a pull request or an editor.
+
+use std::fmt::Write;
+
+use super::{ArtifactReport, Report, TilingFacts};
+
+/// The report as GitHub-flavoured Markdown.
+#[must_use]
+pub fn to_markdown(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(report, &mut text);
+    text
+}
+
+fn write(report: &Report, out: &mut String) -> std::fmt::Result {
+    let verdict = if report.passed {
+        "all gates passed"
+    } else {
+        "**a gate failed**"
+    };
+    writeln!(out, "# {}: {verdict}\n", report.recipe.name)?;
+    writeln!(
+        out,
+        "`{}`: {} parameters, {:.2} MB, {} nodes, opset {}.\n",
+        report.model.name,
+        report.model.parameters,
+        megabytes(report.model.bytes),
+        report.model.nodes,
+        report.model.opset
+    )?;
+    artifacts(&report.artifacts, out)?;
+    tiling(&report.tiling, out)?;
+    images(&report.artifacts, out)?;
+    lint(report, out)?;
+    plans(&report.artifacts, out)?;
+    stages(report, out)?;
+    writeln!(
+        out,
+        "Made by {} {} from recipe `{}` (sha256 {}), model sha256 {}.",
+        report.tool.name,
+        report.tool.version,
+        report.recipe.name,
+        report.recipe.sha256,
+        report.model.sha256
+    )
+}
+
+fn artifacts(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result {
+    writeln!(
+        out,
+        "| artifact | size | of FP32 | PSNR mean / worst | SSIM | lost against truth mean / worst | verdict |"
+    )?;
+    writeln!(out, "|---|---:|---:|---:|---:|---:|---|")?;
+    for a in artifacts {
+        let q = &a.quality;
+        let psnr = q.psnr_db.map_or("not finite".to_owned(), |p| {
+            format!("{:.2} / {:.2} dB", p.mean, p.min)
+        });
+        let ssim = q.ssim.map_or("–".to_owned(), |s| format!("{:.5}", s.mean));
+        let drop = q.truth.map_or("–".to_owned(), |t| {
+            format!("{:.3} / {:.3} dB", t.drop_db, t.worst_drop_db)
+        });
+        writeln!(
+            out,
+            "| `{}` | {:.2} MB | {:.3} | {psnr} | {ssim} | {drop} | {} |",
+            a.path,
+            megabytes(a.bytes),
+            a.bytes_ratio,
+            verdict(a)
+        )?;
+    }
+    writeln!(out)
+}
+
+fn verdict(artifact: &ArtifactReport) -> String {
+    let failed: Vec<String> = artifact
+        .quality
+        .gates
+        .iter()
+        .filter(|g| !g.passed)
+        .map(|g| {
+            let value = g
+                .value
+                .map_or("not measurable".to_owned(), |v| format!("{v:.3}"));
+            format!("{} {} is {value}", g.gate, g.limit)
+        })
+        .collect();
+    match (artifact.quality.passed, failed.is_empty()) {
+        (true, _) => "passed".to_owned(),
+        (false, true) => "**failed**: the output is not finite".to_owned(),
+        (false, false) => format!("**failed**: {}", failed.join(", ")),
+    }
+}
+
+fn tiling(tiling: &TilingFacts, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "## Tiling\n")?;
+    let halo = tiling
+        .halo_px
+        .map_or("unbounded".to_owned(), |h| format!("{h} px"));
+    let core = tiling
+        .core_px
+        .map_or("none".to_owned(), |c| format!("{c} px"));
+    writeln!(
+        out,
+        "Tile {} px, halo {halo}, core {core}, alignment {} px; class {}; halo rule `{}`, equivalence `{}`.",
+        tiling.tile, tiling.alignment_px, tiling.tiling_class, tiling.mode, tiling.equivalence
+    )?;
+    match &tiling.error {
+        None => writeln!(
+            out,
+            "Every image was a single tile: tiling costs nothing here.\n"
+        ),
+        Some(error) => {
+            let psnr = error.psnr_db.map_or("not measurable".to_owned(), |p| {
+                format!("{:.2} dB mean, {:.2} dB worst", p.mean, p.min)
+            });
+            writeln!(
+                out,
+                "FP32 tiled against FP32 whole, over {} images of more than one tile: {psnr}. \
+                 This is the error of tiling alone; the figures above compare models tiled alike.\n",
+                error.images
+            )
+        }
+    }
+}
+
+fn images(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result {
+    let Some(first) = artifacts.first() else {
+        return Ok(());
+    };
+    writeln!(out, "## Held-out images\n")?;
+    write!(out, "| image | size | tiles | tiling |")?;
+    for a in artifacts {
+        write!(out, " {} |", a.name)?;
+    }
+    write!(out, "\n|---|---:|---:|---:|")?;
+    for _ in artifacts {
+        write!(out, "---:|")?;
+    }
+    writeln!(out)?;
+    let db = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.2} dB"));
+    for (index, image) in first.quality.images.iter().enumerate() {
+        let size = format!("{}×{}", image.width, image.height);
+        write!(
+            out,
+            "| {} | {size} | {} | {} |",
+            image.name,
+            image.tiles,
+            db(image.tiling_psnr_db)
+        )?;
+        for a in artifacts {
+            write!(out, " {} |", db(a.quality.images[index].psnr_db))?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out)
+}
+
+fn lint(report: &Report, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "## Lint\n")?;
+    if report.lint.is_empty() {
+        return writeln!(out, "Nothing found.\n");
+    }
+    for finding in &report.lint {
+        writeln!(
+            out,
+            "- {} **{}** `{}`: {} ({})",
+            finding.severity, finding.code, finding.node, finding.message, finding.help
+        )?;
+    }
+    writeln!(out)
+}
+
+/// The plan, nodes with the same precision and reason taken together.
+fn plans(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result {
+    writeln!(out, "## Precision plans\n")?;
+    for a in artifacts {
+        writeln!(out, "`{}`, target {}:\n", a.name, a.target)?;
+        let mut groups: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+        for node in &a.plan {
+            match groups
+                .iter_mut()
+                .find(|(p, r, _)| *p == node.precision && *r == node.reason)
+            {
+                Some((_, _, nodes)) => nodes.push(&node.node),
+                None => groups.push((node.precision, &node.reason, vec![&node.node])),
+            }
+        }
+        for (precision, reason, nodes) in groups {
+            const SHOWN: usize = 3;
+            let named: Vec<String> = nodes.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+            let more = nodes.len().saturating_sub(SHOWN);
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            writeln!(
+                out,
+                "- {precision}, {reason}: {} nodes ({}{more})",
+                nodes.len(),
+                named.join(", ")
+            )?;
+        }
+        for declined in a.passes.iter().flat_map(|p| &p.declined) {
+            writeln!(
+                out,
+                "- left alone: {} because {}",
+                declined.node, declined.reason
+            )?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn stages(report: &Report, out: &mut String) -> std::fmt::Result {
+    writeln!(
+        out,
+        "## Stages\n\n| stage | seconds | peak memory |\n|---|---:|---:|"
+    )?;
+    for stage in &report.stages {
+        let peak = stage
+            .peak_bytes
+            .map_or("–".to_owned(), |b| format!("{:.0} MB", b as f64 / 1e6));
+        writeln!(out, "| {} | {:.1} | {peak} |", stage.name, stage.seconds)?;
+    }
+    writeln!(out)
+}
+
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}

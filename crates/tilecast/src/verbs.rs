@@ -1,0 +1,8 @@
+//! The verbs besides the main job: one file each.
+
+pub(crate) mod convert;
+pub(crate) mod explain;
+pub(crate) mod inspect;
+pub(crate) mod lint;
+pub(crate) mod run;
+pub(crate) mod verify;

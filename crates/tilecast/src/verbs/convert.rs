@@ -1,0 +1,119 @@
+//! `convert`: one conversion without a recipe.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tilecast_analysis::analyze;
+use tilecast_exec::TractEngine;
+use tilecast_onnx::Model;
+use tilecast_passes::{PassReport, Precision, target_by_name};
+use tilecast_quant::estimator_by_name;
+use tilecast_tile::ValueRange;
+
+use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
+use crate::context::Context;
+use crate::geometry::Geometry;
+use crate::images::find_images;
+use crate::pipeline::default_artifact;
+use crate::stages::StageClock;
+use crate::{Failure, FailureKind};
+
+/// What to convert, and to what.
+#[derive(Clone, Debug)]
+pub struct ConvertSettings {
+    /// FP32 model file.
+    pub model: PathBuf,
+    /// Precision of the nodes that nothing pins.
+    pub to: Precision,
+    /// Where to write.
+    pub output: PathBuf,
+    /// Folder of images to calibrate on; INT8 needs one.
+    pub calibration: Option<PathBuf>,
+    /// Target runtime, by name.
+    pub target: String,
+    /// Side fed to the network while calibrating, pixels.
+    pub tile_px: usize,
+    /// Most bytes that tiles in flight may take together.
+    pub memory_bytes: u64,
+}
+
+/// What was written; the JSON document of `convert`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConvertOutcome {
+    /// Format of this document.
+    pub schema: &'static str,
+    /// File written.
+    pub path: String,
+    /// Its size.
+    pub bytes: usize,
+    /// Its size over that of the input.
+    pub bytes_ratio: f64,
+    /// Number of nodes per precision, of those that compute with floats.
+    pub nodes: BTreeMap<&'static str, usize>,
+    /// What the passes did.
+    pub passes: Vec<PassReport>,
+}
+
+/// Converts a model file.
+///
+/// # Errors
+/// A file cannot be read or written, INT8 lacks images, or a pass cannot do its work.
+pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOutcome, Failure> {
+    let target = target_by_name(&settings.target).ok_or_else(|| {
+        let known: Vec<_> = tilecast_passes::TARGETS.iter().map(|t| t.name).collect();
+        Failure::new(
+            FailureKind::Usage,
+            format!("there is no target `{}`", settings.target),
+        )
+        .with_help(format!("known: {}", known.join(", ")))
+    })?;
+    let model = Model::load(&settings.model)?;
+    let request = default_artifact(settings.to, target);
+    let plan = request.plan(&model);
+    let values = request.calibrated_values(&model, &plan);
+    let mut clock = StageClock::default();
+    let ranges = match (&settings.calibration, values.is_empty()) {
+        (_, true) => BTreeMap::new(),
+        (None, false) => {
+            return Err(
+                Failure::new(FailureKind::Usage, "INT8 needs images to calibrate on")
+                    .with_help("name a folder of typical inputs with --calibration DIR"),
+            );
+        }
+        (Some(folder), false) => {
+            let images = find_images(folder, None)?;
+            let geometry = Geometry::new(analyze(&model)?)?;
+            let options = CalibrateOptions {
+                values,
+                geometry: &geometry,
+                tile_px: Some(settings.tile_px),
+                memory_bytes: settings.memory_bytes,
+                value_range: ValueRange::UNIT,
+            };
+            let total = count_tiles(&images, &options)?;
+            let engine = TractEngine::new();
+            let table = clock.run(cx, "calibrate", "tiles", total, || {
+                calibrate(&engine, &model, &images, &options, cx)
+            })?;
+            let estimator = estimator_by_name("percentile")
+                .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
+            table
+                .ranges(estimator.as_ref())?
+                .into_iter()
+                .map(|(name, r)| (name, r.range()))
+                .collect()
+        }
+    };
+    let (converted, passes) = request.rewrite(&model, &plan, &ranges)?;
+    cx.check()?;
+    converted.save(&settings.output)?;
+    Ok(ConvertOutcome {
+        schema: "tilecast.convert/1",
+        path: settings.output.display().to_string(),
+        bytes: converted.encoded_len(),
+        bytes_ratio: converted.encoded_len() as f64 / model.encoded_len() as f64,
+        nodes: plan.counts(),
+        passes,
+    })
+}

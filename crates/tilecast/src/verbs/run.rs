@@ -1,0 +1,146 @@
+//! `run`: the tiled runtime on an image or a folder.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+use tilecast_analysis::analyze;
+use tilecast_exec::TractEngine;
+use tilecast_onnx::Model;
+use tilecast_tile::{RunControl, TiledRunner, ValueRange, list_images, read_image, write_image};
+
+use crate::context::{Context, Event};
+use crate::geometry::Geometry;
+use crate::{Failure, FailureKind};
+
+/// What to run, on what.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// Model file.
+    pub model: PathBuf,
+    /// Image file, or folder of images.
+    pub input: PathBuf,
+    /// Image file, or folder where the input is one.
+    pub output: PathBuf,
+    /// Side fed to the network, pixels; images that are smaller run whole.
+    pub tile_px: usize,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunOutcome {
+    /// Format of this document.
+    pub schema: &'static str,
+    /// Engine that ran the model.
+    pub engine: &'static str,
+    /// Side fed to the network, pixels.
+    pub tile: usize,
+    /// Context per side, pixels; null without a bound.
+    pub halo_px: Option<usize>,
+    /// `exact` or `approximate`: what a tiled image equals.
+    pub equivalence: &'static str,
+    /// One entry per image.
+    pub images: Vec<RunImage>,
+}
+
+/// One image that was run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunImage {
+    /// Input file.
+    pub input: String,
+    /// Output file.
+    pub output: String,
+    /// Output width, pixels.
+    pub width: usize,
+    /// Output height, pixels.
+    pub height: usize,
+    /// Number of tiles.
+    pub tiles: usize,
+    /// Wall-clock time with reading and writing, seconds.
+    pub seconds: f64,
+}
+
+/// Runs a model over an image or all images of a folder.
+///
+/// # Errors
+/// A file cannot be read or written, the model cannot be tiled so, or the user interrupts.
+pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failure> {
+    let model = Model::load(&settings.model)?;
+    let geometry = Geometry::new(analyze(&model)?)?;
+    let engine = TractEngine::new();
+    let runner = TiledRunner::new(&engine, &model, ValueRange::UNIT)?;
+    let exact = geometry.analysis().tiling_class.is_exact();
+    let mut outcome = RunOutcome {
+        schema: "tilecast.run/1",
+        engine: "tract",
+        tile: settings.tile_px,
+        halo_px: geometry.analysis().halo_px,
+        equivalence: if exact { "exact" } else { "approximate" },
+        images: Vec::new(),
+    };
+    for (input, output) in jobs(&settings.input, &settings.output)? {
+        cx.check()?;
+        let start = Instant::now();
+        let image = read_image(&input)?;
+        let plan = geometry
+            .plan(image.size(), Some(settings.tile_px))
+            .map_err(|f| f.about(input.display()))?;
+        let n_tiles = plan.n_tiles();
+        if n_tiles > 1 && !exact {
+            cx.emit(&Event::Warning(&format!(
+                "{}: {} node(s) look at the whole image, so its {n_tiles} tiles differ from a whole-image run; \
+                 `tilecast lint` says where",
+                input.display(),
+                geometry.analysis().global_nodes.len()
+            )));
+        }
+        let stage = format!("run {}", input.file_name().unwrap_or_default().display());
+        cx.emit(&Event::Started {
+            stage: &stage,
+            unit: "tiles",
+            total: n_tiles,
+        });
+        let progress = |done: usize, _: usize| cx.emit(&Event::Progress { done });
+        let control = RunControl {
+            cancelled: cx.cancelled(),
+            progress: &progress,
+        };
+        let result = runner
+            .run(&image, &plan, &control)
+            .map_err(|e| Failure::from(e).about(input.display()))?;
+        drop(image);
+        write_image(&output, &result)?;
+        let seconds = start.elapsed().as_secs_f64();
+        cx.emit(&Event::Finished {
+            stage: &stage,
+            seconds,
+        });
+        outcome.images.push(RunImage {
+            input: input.display().to_string(),
+            output: output.display().to_string(),
+            width: result.size().width,
+            height: result.size().height,
+            tiles: n_tiles,
+            seconds,
+        });
+    }
+    Ok(outcome)
+}
+
+/// Pairs of input and output files.
+fn jobs(input: &Path, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+    if !input.is_dir() {
+        return Ok(vec![(input.to_owned(), output.to_owned())]);
+    }
+    std::fs::create_dir_all(output).map_err(|e| {
+        Failure::new(
+            FailureKind::Io,
+            format!("cannot make folder `{}`: {e}", output.display()),
+        )
+    })?;
+    let images = list_images(input)?;
+    Ok(images
+        .into_iter()
+        .map(|i| (i.clone(), output.join(i.file_name().unwrap_or_default())))
+        .collect())
+}

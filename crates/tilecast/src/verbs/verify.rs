@@ -1,0 +1,84 @@
+//! `verify`: a quality gate between two models.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tilecast_analysis::analyze;
+use tilecast_exec::TractEngine;
+use tilecast_onnx::Model;
+use tilecast_tile::ValueRange;
+
+use crate::Failure;
+use crate::compare::{CompareOptions, compare, count_tiles};
+use crate::context::Context;
+use crate::geometry::Geometry;
+use crate::images::find_images;
+use crate::report::{Gates, Quality, TilingFacts};
+use crate::stages::StageClock;
+
+/// What to compare, on what, and how close it must be.
+#[derive(Clone, Debug)]
+pub struct VerifySettings {
+    /// The model that is right.
+    pub reference: PathBuf,
+    /// The model to judge.
+    pub candidate: PathBuf,
+    /// Folder of images.
+    pub images: PathBuf,
+    /// Folder of ground truth with the same file names.
+    pub references: Option<PathBuf>,
+    /// Side fed to the network, pixels; `None` runs every image whole.
+    pub tile_px: Option<usize>,
+    /// Most bytes that tiles in flight may take together.
+    pub memory_bytes: u64,
+    /// What the candidate must meet.
+    pub gates: Gates,
+}
+
+/// Quality of the candidate; the JSON document of `verify`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    /// Format of this document.
+    pub schema: &'static str,
+    /// Reference file.
+    pub reference: String,
+    /// Candidate file.
+    pub candidate: String,
+    /// How images were tiled; null where they ran whole.
+    pub tiling: Option<TilingFacts>,
+    /// The candidate's quality.
+    #[serde(flatten)]
+    pub quality: Quality,
+}
+
+/// Runs both models over all images, tiled alike, and judges the candidate.
+///
+/// # Errors
+/// A file cannot be read, a model cannot be run, or the user interrupts. A missed gate is no error here: see
+/// [`Quality::passed`].
+pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verification, Failure> {
+    let reference = Model::load(&settings.reference)?;
+    let candidate = Model::load(&settings.candidate)?;
+    let images = find_images(&settings.images, settings.references.as_deref())?;
+    let geometry = Geometry::new(analyze(&reference)?)?;
+    let options = CompareOptions {
+        geometry: &geometry,
+        tile_px: settings.tile_px,
+        memory_bytes: settings.memory_bytes,
+        value_range: ValueRange::UNIT,
+    };
+    let total = count_tiles(&images, 1, &options)?;
+    let engine = TractEngine::new();
+    let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
+        compare(&engine, &reference, &[&candidate], &images, &options, cx)
+    })?;
+    Ok(Verification {
+        schema: "tilecast.verify/1",
+        reference: settings.reference.display().to_string(),
+        candidate: settings.candidate.display().to_string(),
+        tiling: settings
+            .tile_px
+            .map(|tile| TilingFacts::new(geometry.analysis(), tile, &compared)),
+        quality: Quality::new(&compared, 0, &settings.gates),
+    })
+}

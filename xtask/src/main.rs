@@ -1,0 +1,160 @@
+//! `cargo xtask VERB`: the developer verbs, and every verb of the tilecast command line as this checkout has it.
+//!
+//! Reading order: `forward` (what is not ours) → `generated` (documents that come from code) → `calibration` (the sample
+//! images). The rules that the sources themselves must keep are tests: `tests/tidy/`.
+
+mod calibration;
+mod forward;
+mod generated;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The allocator of the `tilecast` binary, so that the main job costs here what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What `cargo xtask help` prints.
+const HELP: &str = "\
+Developer verbs of tilecast.
+
+usage: cargo xtask VERB ...
+
+  calibration [--out DIR]  draw the calibration images again, into calibration/ or DIR
+  gen [--check]            write the files that are generated from code, or only check that they are up to date
+  help                     print this text
+
+Every other verb is one of the tilecast command line, built in release mode from this checkout:
+
+  cargo xtask quantize recipes/nafnet.yaml
+  cargo xtask --help
+";
+
+/// Exit codes of the developer verbs; the same numbers mean the same on the tilecast command line.
+mod exit_code {
+    /// A check failed.
+    pub(crate) const CHECK_FAILED: u8 = 1;
+    /// The command line is wrong.
+    pub(crate) const USAGE: u8 = 2;
+    /// A file is missing, or cannot be read or written.
+    pub(crate) const FILE: u8 = 4;
+    /// A defect in xtask.
+    pub(crate) const BUG: u8 = 70;
+}
+
+/// Who handles a command line.
+#[derive(Debug, PartialEq, Eq)]
+enum Verb {
+    Calibration,
+    Generated,
+    Help,
+    /// The tilecast command line.
+    Forward,
+}
+
+impl Verb {
+    /// Decides by all the arguments after the program's name.
+    ///
+    /// `help quantize` and `--help` are tilecast's.
+    fn of(args: &[OsString]) -> Self {
+        match args {
+            [verb, ..] if verb == "calibration" => Self::Calibration,
+            [verb, ..] if verb == "gen" => Self::Generated,
+            [verb] if verb == "help" => Self::Help,
+            [] => Self::Help,
+            _ => Self::Forward,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let after_verb = args.iter().skip(1).cloned();
+    match Verb::of(&args) {
+        Verb::Calibration => finish(calibration::run(after_verb), calibration_exit_code),
+        Verb::Generated => finish(generated::run(after_verb), generated_exit_code),
+        Verb::Help => {
+            print_help();
+            ExitCode::SUCCESS
+        }
+        Verb::Forward => forward::run(args),
+    }
+}
+
+/// Turns a verb's result into an exit code, and says on stderr what went wrong, cause by cause.
+fn finish<E: Error>(result: Result<(), E>, code_of: fn(&E) -> u8) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn calibration_exit_code(error: &calibration::GenerateError) -> u8 {
+    match error {
+        calibration::GenerateError::UnexpectedArgument(_)
+        | calibration::GenerateError::MissingFolder => exit_code::USAGE,
+        calibration::GenerateError::Write { .. } => exit_code::FILE,
+        calibration::GenerateError::Encode { .. } => exit_code::BUG,
+    }
+}
+
+fn generated_exit_code(error: &generated::GenerateError) -> u8 {
+    match error {
+        generated::GenerateError::UnexpectedArgument(_) => exit_code::USAGE,
+        generated::GenerateError::Stale(_) => exit_code::CHECK_FAILED,
+        generated::GenerateError::Read { .. } | generated::GenerateError::Write { .. } => {
+            exit_code::FILE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a developer tool talks to its terminal; the text is what was asked for"
+)]
+fn print_help() {
+    print!("{HELP}");
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a developer tool talks to its terminal"
+)]
+fn print_error(error: &dyn Error) {
+    eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  caused by: {cause}");
+        source = cause.source();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_verbs_stay_here_and_the_rest_is_forwarded() {
+        let cases: &[(&[&str], Verb)] = &[
+            (&[], Verb::Help),
+            (&["help"], Verb::Help),
+            (&["help", "quantize"], Verb::Forward),
+            (&["--help"], Verb::Forward),
+            (&["calibration", "--out", "x"], Verb::Calibration),
+            (&["gen"], Verb::Generated),
+            (&["gen", "--check"], Verb::Generated),
+            (&["quantize", "recipes/nafnet.yaml"], Verb::Forward),
+            // A verb is the first argument only.
+            (&["quantize", "gen"], Verb::Forward),
+            (&["generate"], Verb::Forward),
+        ];
+        for (args, expected) in cases {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            assert_eq!(&Verb::of(&args), expected, "{args:?}");
+        }
+    }
+}
