@@ -10,7 +10,7 @@ mod shape_work;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use globset::{Glob, GlobMatcher};
+use glob::Pattern;
 use tilecast_onnx::{DataType, Graph, NodeId, TypeMap, infer_types};
 
 use crate::Target;
@@ -128,8 +128,7 @@ pub struct Pins {
 /// A recipe's word on single nodes.
 #[derive(Clone, Debug)]
 pub struct Override {
-    pattern: String,
-    matcher: GlobMatcher,
+    pattern: Pattern,
     precision: Precision,
 }
 
@@ -142,29 +141,23 @@ pub struct OverrideError {
 }
 
 impl Override {
-    /// Nodes whose name (or first output, where they have none) matches `pattern` (`*`, `?`, `[…]`, `{…}`; `*` also
-    /// matches `/`) get `precision`.
+    /// Nodes whose name (or first output, where they have none) matches `pattern` get `precision`. `?` stands for any
+    /// character, `*` for any number of them (also `/`), `[…]` for one of a set.
     ///
     /// # Errors
     /// The pattern is no valid glob.
     pub fn new(pattern: &str, precision: Precision) -> Result<Self, OverrideError> {
-        let matcher = Glob::new(pattern)
-            .map_err(|e| OverrideError {
-                pattern: pattern.to_owned(),
-                reason: e.kind().to_string(),
-            })?
-            .compile_matcher();
-        Ok(Self {
+        let pattern = Pattern::new(pattern).map_err(|e| OverrideError {
             pattern: pattern.to_owned(),
-            matcher,
-            precision,
-        })
+            reason: e.msg.to_owned(),
+        })?;
+        Ok(Self { pattern, precision })
     }
 
     /// The pattern, as the recipe writes it.
     #[must_use]
     pub fn pattern(&self) -> &str {
-        &self.pattern
+        self.pattern.as_str()
     }
 }
 
@@ -244,7 +237,7 @@ impl PrecisionPlan {
         let matches = |o: &Override| {
             self.decisions
                 .iter()
-                .any(|d| o.matcher.is_match(handle(&d.node, &d.value)))
+                .any(|d| o.pattern.matches(handle(&d.node, &d.value)))
         };
         overrides
             .iter()
@@ -309,7 +302,7 @@ impl Facts {
             .overrides
             .iter()
             .rev()
-            .find(|o| o.matcher.is_match(key))
+            .find(|o| o.pattern.matches(key))
         {
             // INT8 for an operator that cannot be quantized means the next best thing, as everywhere else in the plan.
             let precision = if quantizable {
@@ -317,7 +310,7 @@ impl Facts {
             } else {
                 o.precision.max(Precision::Fp16)
             };
-            return (precision, Reason::Override(o.pattern.clone()));
+            return (precision, Reason::Override(o.pattern().to_owned()));
         }
         let pins = request.pins;
         let pin = [

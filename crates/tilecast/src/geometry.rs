@@ -39,24 +39,149 @@ impl Geometry {
     /// The plan for an image; `tile_px` None runs it whole.
     ///
     /// # Errors
-    /// The tile is too small for the halo, or the halo has no bound.
+    /// The tile is too small for the halo, the halo has no bound, or the image must be padded in a way that tiles
+    /// cannot reproduce.
     pub(crate) fn plan(&self, image_px: Size, tile_px: Option<usize>) -> Result<TilePlan, Failure> {
-        let pads_itself = self.analysis.pads_itself;
-        Ok(TilePlan::new(&TileRequest {
+        let (fill, unaligned) = match self.analysis.pads_itself {
+            Some(PadFill::Zero) => (Fill::Zero, UnalignedSizes::Accepted),
+            // For fills other than reflection this one is not used: see below.
+            Some(_) => (Fill::Reflect, UnalignedSizes::Accepted),
+            None => (Fill::Reflect, UnalignedSizes::Refused),
+        };
+        let plan = TilePlan::new(&TileRequest {
             image_px,
             tile_px,
             halo_px: self.analysis.halo_px,
             alignment_px: self.analysis.alignment_px,
             scale: self.scale,
-            fill: match pads_itself {
-                Some(PadFill::Zero) => Fill::Zero,
-                _ => Fill::Reflect,
-            },
-            unaligned: if pads_itself.is_some() {
-                UnalignedSizes::Accepted
-            } else {
-                UnalignedSizes::Refused
-            },
-        })?)
+            fill,
+            unaligned,
+        })?;
+        let aligned = [image_px.height, image_px.width]
+            .iter()
+            .all(|side| side % self.analysis.alignment_px == 0);
+        match self.analysis.pads_itself {
+            Some(other @ (PadFill::Constant(_) | PadFill::Edge | PadFill::Wrap)) if plan.n_tiles() > 1 && !aligned => {
+                Err(Failure::new(
+                    FailureKind::Model,
+                    format!(
+                        "the graph pads an image of {image_px} px by itself ({other:?}), and tiles cannot do the same"
+                    ),
+                )
+                .with_help(format!(
+                    "crop the image to a multiple of {} px, or use a tile as large as the image",
+                    self.analysis.alignment_px
+                )))
+            }
+            _ => Ok(plan),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tilecast_analysis::analyze;
+    use tilecast_exec::TractEngine;
+    use tilecast_onnx::Model;
+    use tilecast_tile::{PlanarImage, RunControl, TiledRunner, ValueRange, read_image};
+
+    use super::*;
+
+    fn repository(path: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(path)
+    }
+
+    /// The image whole, and in tiles of `tile_px`.
+    fn whole_and_tiled(
+        model: &str,
+        image: &str,
+        tile_px: usize,
+    ) -> (PlanarImage, PlanarImage, usize) {
+        let model = Model::load(&repository(model)).unwrap();
+        let image = read_image(&repository(image)).unwrap();
+        let geometry = Geometry::new(analyze(&model).unwrap()).unwrap();
+        let engine = TractEngine::new();
+        let runner = TiledRunner::new(&engine, &model, ValueRange::UNIT).unwrap();
+        let run = |tile| {
+            let plan = geometry.plan(image.size(), tile).unwrap();
+            (
+                runner.run(&image, &plan, &RunControl::default()).unwrap(),
+                plan.n_tiles(),
+            )
+        };
+        let (whole, _) = run(None);
+        let (tiled, n_tiles) = run(Some(tile_px));
+        (whole, tiled, n_tiles)
+    }
+
+    #[test]
+    fn a_network_without_global_operators_is_the_same_in_tiles() {
+        // Sides that are multiples of nothing, tiles that do not divide them.
+        let (whole, tiled, n_tiles) = whole_and_tiled(
+            "models/srvgg-x2.onnx",
+            "calibration/noisy/06-s10-257x391.png",
+            100,
+        );
+        assert_eq!(
+            whole.size(),
+            Size {
+                height: 782,
+                width: 514
+            }
+        );
+        assert_eq!(n_tiles, 4 * 5);
+        let difference = whole
+            .data()
+            .iter()
+            .zip(tiled.data())
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0_f32, f32::max);
+        assert!(difference <= 2e-5, "{difference}");
+    }
+
+    #[test]
+    fn a_tile_as_large_as_the_image_is_the_whole_image_run() {
+        let (whole, tiled, n_tiles) = whole_and_tiled(
+            "models/nafnet-denoise.onnx",
+            "calibration/noisy/02-s25-300x260.png",
+            304,
+        );
+        assert_eq!(n_tiles, 1);
+        assert_eq!(whole, tiled);
+    }
+
+    #[test]
+    fn padding_that_tiles_cannot_reproduce_is_refused() {
+        let model = Model::load(&repository("models/nafnet-denoise.onnx")).unwrap();
+        let analysis = TilingAnalysis {
+            pads_itself: Some(PadFill::Edge),
+            ..analyze(&model).unwrap()
+        };
+        let geometry = Geometry::new(analysis).unwrap();
+        let size = Size {
+            height: 1000,
+            width: 1024,
+        };
+        let error = geometry.plan(size, Some(512)).unwrap_err().to_string();
+        assert!(
+            error.contains("1024x1000") && error.contains("Edge"),
+            "{error}"
+        );
+        assert!(geometry.plan(size, None).is_ok());
+        assert!(
+            geometry
+                .plan(
+                    Size {
+                        height: 1008,
+                        width: 1024
+                    },
+                    Some(512)
+                )
+                .is_ok()
+        );
     }
 }

@@ -32,7 +32,7 @@ impl LoadedRecipe {
     /// Reads and checks the recipe file at `path`, changed by `overrides` (`key=value` each, as typed after `--set`).
     ///
     /// A key is a dotted path such as `tiling.validate_tile`; artifacts go by index or name (`artifacts.0.gate.min_psnr_db`,
-    /// `artifacts.fp16.gate.min_psnr_db`). A value is YAML. Overrides apply in order; paths in them are relative to the
+    /// `artifacts.fp16-generic.gate.min_psnr_db`). A value is YAML. Overrides apply in order; paths in them are relative to the
     /// recipe file, as all others.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ fn values_are_replaced() {
 #[test]
 fn artifacts_go_by_their_default_names() {
     let recipe = sample(&[
-        "artifacts.fp16.gate.min_psnr_db=50",
+        "artifacts.fp16-generic.gate.min_psnr_db=50",
         "artifacts.int8-generic.gate.max_drop_db=1",
     ])
     .expect("valid");
@@ -58,7 +58,7 @@ fn sections_that_are_absent_or_empty_are_created() {
         let recipe = parse(
             text,
             &[
-                "artifacts.fp16.gate.min_ssim=0.5",
+                "artifacts.fp16-generic.gate.min_ssim=0.5",
                 "tiling.validate_tile=64",
             ],
         )
@@ -94,7 +94,7 @@ fn refusals_name_the_argument() {
             "unknown key `tilling` | did you mean `tiling`?",
         ),
         (
-            "artifacts.fp16.gate.min_psnr=1",
+            "artifacts.fp16-generic.gate.min_psnr=1",
             "unknown key `min_psnr` in `artifacts.0.gate` | did you mean `min_psnr_db`?",
         ),
         (
@@ -103,7 +103,7 @@ fn refusals_name_the_argument() {
         ),
         (
             "artifacts.7.gate.min_psnr_db=1",
-            "no artifact `7` | the artifacts are `fp16`, `int8-generic` and `int8-ort-cpu`, or by index 0 to 2",
+            "no artifact `7` | the artifacts are `fp16-generic`, `int8-generic` and `int8-ort-cpu`, or by index 0 to 2",
         ),
         (
             "preprocess.range.2=1",
@@ -122,7 +122,7 @@ fn refusals_name_the_argument() {
             "`global_statistics: {sweeps: auto}` is not built yet; use local | ",
         ),
         (
-            "artifacts.fp16.gate.max_worst_drop_db=-1",
+            "artifacts.fp16-generic.gate.max_worst_drop_db=-1",
             "`artifacts.0.gate.max_worst_drop_db`: -1 is not 0 or more | Largest loss of PSNR",
         ),
         (
