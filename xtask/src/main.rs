@@ -1,11 +1,12 @@
 //! `cargo xtask VERB`: the developer verbs, and every verb of the tilecast command line as this checkout has it.
 //!
 //! Reading order: `forward` (what is not ours) → `generated` (documents that come from code) → `calibration` (the sample
-//! images). The rules that the sources themselves must keep are tests: `tests/tidy/`.
+//! images) and `picture` (that of the README). The rules that the sources themselves must keep are tests: `tests/tidy/`.
 
 mod calibration;
 mod forward;
 mod generated;
+mod picture;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ usage: cargo xtask VERB ...
 
   calibration [--out DIR]  draw the calibration images again, into calibration/ or DIR
   gen [--check]            write the files that are generated from code, or only check that they are up to date
+  picture [--dist DIR]     draw the picture of the README from the artifacts in dist/nafnet or DIR
   help                     print this text
 
 Every other verb is one of the tilecast command line, built in release mode from this checkout:
@@ -48,6 +50,7 @@ mod exit_code {
 enum Verb {
     Calibration,
     Generated,
+    Picture,
     Help,
     /// The tilecast command line.
     Forward,
@@ -61,6 +64,7 @@ impl Verb {
         match args {
             [verb, ..] if verb == "calibration" => Self::Calibration,
             [verb, ..] if verb == "gen" => Self::Generated,
+            [verb, ..] if verb == "picture" => Self::Picture,
             [verb] if verb == "help" => Self::Help,
             [] => Self::Help,
             _ => Self::Forward,
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
     match Verb::of(&args) {
         Verb::Calibration => finish(calibration::run(after_verb), calibration_exit_code),
         Verb::Generated => finish(generated::run(after_verb), generated_exit_code),
+        Verb::Picture => finish(picture::run(after_verb), picture_exit_code),
         Verb::Help => {
             print_help();
             ExitCode::SUCCESS
@@ -109,6 +114,13 @@ fn generated_exit_code(error: &generated::GenerateError) -> u8 {
         generated::GenerateError::Read { .. } | generated::GenerateError::Write { .. } => {
             exit_code::FILE
         }
+    }
+}
+
+fn picture_exit_code(error: &picture::DrawError) -> u8 {
+    match error {
+        picture::DrawError::UnexpectedArgument(_) => exit_code::USAGE,
+        picture::DrawError::Input { .. } | picture::DrawError::Write { .. } => exit_code::FILE,
     }
 }
 
