@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Folders that hold nothing of ours: version control, build output, results.
-const SKIPPED_FOLDERS: &[&str] = &[".git", "target", "dist", "__pycache__"];
+/// What holds nothing of ours: version control (a folder, or a file in a linked worktree), build output, results.
+const SKIPPED: &[&str] = &[".git", "target", "dist", "__pycache__"];
 
 /// Endings of the text files that are checked in; files without an ending are scripts and licences.
 const TEXT_ENDINGS: &[&str] = &[
@@ -66,10 +66,11 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<TextFile>) {
             .into_string()
             .expect("names are in Unicode");
         let path = format!("{prefix}{name}");
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         if entry.path().is_dir() {
-            if !SKIPPED_FOLDERS.contains(&name.as_str()) {
-                collect(&entry.path(), &format!("{path}/"), files);
-            }
+            collect(&entry.path(), &format!("{path}/"), files);
             continue;
         }
         let ending = name
