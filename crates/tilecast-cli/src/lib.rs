@@ -19,7 +19,7 @@ use printer::{ColorChoice, Output, Printer};
 
 /// FP32 ONNX image models to verified release models.
 #[derive(Debug, Parser)]
-#[command(name = "tilecast", version, about, max_term_width = 100)]
+#[command(name = "tilecast", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -84,11 +84,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Prints what the verb gave; a reader that has closed the pipe has seen enough.
+/// Prints what the verb gave; a reader that has closed the pipe has seen enough, but a missed gate stays one.
 fn finish(printer: &Printer, output: &Output) -> ExitCode {
     match Printer::data(&output.text) {
         Ok(()) => output.code,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => output.code,
         Err(error) => {
             printer.failure(&Failure::new(
                 FailureKind::Io,

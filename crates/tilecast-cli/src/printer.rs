@@ -74,29 +74,33 @@ impl Printer {
         stdout.flush()
     }
 
-    /// Shows a failure and what to do about it, within the recipe's text where it is about that.
+    /// Shows a failure and what to do about it, with the place in the recipe where it has one.
     pub(crate) fn failure(&self, failure: &Failure) {
+        self.say(&format!("{}: {failure}", self.paint("error", "31;1")));
+        if let Some(excerpt) = failure.diagnostic().and_then(|d| self.excerpt(d)) {
+            return self.say(&excerpt);
+        }
+        if let (Some(help), false) = (failure.help(), self.quiet) {
+            self.say(&format!("{}: {help}", self.paint("help", "36;1")));
+        }
+    }
+
+    /// The lines of the recipe that a diagnostic points at, and its help; `None` where it points at none.
+    fn excerpt(&self, diagnostic: &dyn miette::Diagnostic) -> Option<String> {
+        diagnostic.source_code()?;
         let theme = if self.color {
             miette::GraphicalTheme::unicode()
         } else {
             miette::GraphicalTheme::unicode_nocolor()
         };
-        if let Some(diagnostic) = failure.diagnostic() {
-            let mut text = String::new();
-            let rendered = miette::GraphicalReportHandler::new_themed(theme)
-                .with_width(100)
-                .render_report(&mut text, diagnostic);
-            if rendered.is_ok() {
-                return self.say(&format!(
-                    "{}: {failure}\n{text}",
-                    self.paint("error", "31;1")
-                ));
-            }
-        }
-        self.say(&format!("{}: {failure}", self.paint("error", "31;1")));
-        if let (Some(help), false) = (failure.help(), self.quiet) {
-            self.say(&format!("{}: {help}", self.paint("help", "36;1")));
-        }
+        let mut text = String::new();
+        miette::GraphicalReportHandler::new_themed(theme)
+            .with_wrap_lines(false)
+            .render_report(&mut text, diagnostic)
+            .ok()?;
+        // The first line is the message, which is one line and has been said.
+        let (_, excerpt) = text.split_once('\n')?;
+        Some(excerpt.trim_end().to_owned())
     }
 
     /// Removes a progress bar that an early end has left.

@@ -41,8 +41,8 @@ pub use compare::{CompareImagesError, Comparison, Values, compare_images};
 pub use crop::crop_tile;
 pub use image_file::{
     IMAGE_EXTENSIONS, JPEG_QUALITY, ListImagesError, ListImagesErrorKind, ReadImageError,
-    ReadImageErrorKind, ReadLimits, WriteImageError, WriteImageErrorKind, list_images, read_image,
-    read_image_size, read_image_within, write_image,
+    ReadImageErrorKind, ReadLimits, WriteImageError, WriteImageErrorKind, check_image_target,
+    list_images, read_image, read_image_size, read_image_within, write_image,
 };
 pub use plan::{Fill, PlanError, Rect, Size, Tile, TilePlan, TileRequest, UnalignedSizes};
 pub use planar_image::{BitDepth, PlanarImage};

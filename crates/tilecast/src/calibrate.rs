@@ -131,7 +131,10 @@ pub(crate) fn count_tiles(
 ) -> Result<usize, Failure> {
     let mut total = 0;
     for image in images {
-        total += plan(options, read_image_size(&image.path)?)?.n_tiles();
+        let size = read_image_size(&image.path)?;
+        total += plan(options, size)
+            .map_err(|f| f.about(image.path.display()))?
+            .n_tiles();
     }
     Ok(total)
 }

@@ -100,7 +100,10 @@ pub(crate) fn count_tiles(
     let mut total = 0;
     for image in images {
         let size = read_image_size(&image.path)?;
-        let plan = options.geometry.plan(size, options.tile_px)?;
+        let plan = options
+            .geometry
+            .plan(size, options.tile_px)
+            .map_err(|f| f.about(image.path.display()))?;
         let whole = usize::from(plan.n_tiles() > 1);
         total += plan.n_tiles() * (1 + n_candidates) + whole;
     }

@@ -8,7 +8,7 @@ use tilecast_analysis::AnalyzeError;
 use tilecast_passes::{OverrideError, PassError};
 use tilecast_tile::{
     CompareImagesError, CreateRunnerError, ListImagesError, ListImagesErrorKind, PlanError,
-    ReadImageError, RunTiledError, WriteImageError,
+    ReadImageError, RunTiledError, WriteImageError, WriteImageErrorKind,
 };
 
 use crate::recipe::{RecipeError, RecipeErrorKind};
@@ -103,6 +103,12 @@ impl Failure {
         self.recipe.as_deref().map(|r| r as &dyn miette::Diagnostic)
     }
 
+    /// For errors whose own message says the cause.
+    fn said(kind: FailureKind, error: &dyn Error) -> Self {
+        Self::new(kind, error.to_string())
+    }
+
+    /// For errors whose cause is in their sources.
     fn of(kind: FailureKind, error: &dyn Error) -> Self {
         Self::new(kind, chain(error))
     }
@@ -136,7 +142,7 @@ impl From<tilecast_onnx::LoadError> for Failure {
             tilecast_onnx::LoadErrorKind::Io => FailureKind::Io,
             _ => FailureKind::Model,
         };
-        Self::of(kind, &error)
+        Self::said(kind, &error)
     }
 }
 
@@ -171,7 +177,7 @@ impl From<ListImagesError> for Failure {
             ListImagesErrorKind::Empty => FailureKind::Usage,
             _ => FailureKind::Io,
         };
-        Self::of(kind, &error)
+        Self::said(kind, &error)
     }
 }
 
@@ -183,6 +189,22 @@ impl From<RunTiledError> for Failure {
             _ => FailureKind::Model,
         };
         Self::of(kind, &error)
+    }
+}
+
+impl From<ReadImageError> for Failure {
+    fn from(error: ReadImageError) -> Self {
+        Self::said(FailureKind::Io, &error)
+    }
+}
+
+impl From<WriteImageError> for Failure {
+    fn from(error: WriteImageError) -> Self {
+        let kind = match error.kind() {
+            WriteImageErrorKind::Unsupported => FailureKind::Usage,
+            _ => FailureKind::Io,
+        };
+        Self::said(kind, &error)
     }
 }
 
@@ -206,6 +228,4 @@ fails_as! {
     CreateRunnerError => Model,
     PlanError => Usage,
     CompareImagesError => Io,
-    ReadImageError => Io,
-    WriteImageError => Io,
 }

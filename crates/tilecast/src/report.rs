@@ -17,6 +17,9 @@ pub use crate::calibrate::CalibratedRange;
 pub use crate::compare::TruthSummary;
 pub use markdown::to_markdown;
 
+/// File names of the report, as JSON and as Markdown.
+pub(crate) const REPORT_FILES: [&str; 2] = ["report.json", "report.md"];
+
 /// Version of the report's format.
 pub const REPORT_SCHEMA: &str = "tilecast.report/1";
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tilecast::{Context, Failure, RunSettings};
 
-use super::json;
+use super::{DEFAULT_MEMORY_BYTES, json};
 use crate::printer::Output;
 
 /// Arguments of `run`.
@@ -33,6 +33,7 @@ impl Arguments {
             input: self.input,
             output: self.output,
             tile_px: self.tile as usize,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
         };
         let outcome = tilecast::run(&settings, cx)?;
         if self.json {

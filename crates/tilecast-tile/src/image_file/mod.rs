@@ -6,8 +6,12 @@ mod read;
 mod write;
 
 pub use list::{ListImagesError, ListImagesErrorKind, list_images};
-pub use read::{ReadImageError, ReadImageErrorKind, ReadLimits, read_image, read_image_size, read_image_within};
-pub use write::{JPEG_QUALITY, WriteImageError, WriteImageErrorKind, write_image};
+pub use read::{
+    ReadImageError, ReadImageErrorKind, ReadLimits, read_image, read_image_size, read_image_within,
+};
+pub use write::{
+    JPEG_QUALITY, WriteImageError, WriteImageErrorKind, check_image_target, write_image,
+};
 
 use std::path::Path;
 

@@ -41,6 +41,15 @@ pub struct WriteImageError {
 }
 
 impl WriteImageError {
+    fn new(kind: WriteImageErrorKind, path: &Path, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            path: path.to_owned(),
+            reason: reason.into(),
+            source: None,
+        }
+    }
+
     /// The category that decides what the user can do.
     #[must_use]
     pub fn kind(&self) -> WriteImageErrorKind {
@@ -57,18 +66,9 @@ impl WriteImageError {
 /// The extension is none of [`IMAGE_EXTENSIONS`], the image has neither one nor three planes or is too large for the
 /// format, or the folder cannot be written.
 pub fn write_image(path: &Path, image: &PlanarImage) -> Result<(), WriteImageError> {
-    let unsupported = |reason: String| WriteImageError {
-        kind: WriteImageErrorKind::Unsupported,
-        path: path.to_owned(),
-        reason,
-        source: None,
-    };
-    let Some(format) = format_of(path) else {
-        let known = IMAGE_EXTENSIONS.join(", ");
-        return Err(unsupported(format!(
-            "its extension names no known format; use one of {known}"
-        )));
-    };
+    let unsupported =
+        |reason: String| WriteImageError::new(WriteImageErrorKind::Unsupported, path, reason);
+    let format = known_format(path)?;
     if !matches!(image.channels(), 1 | 3) {
         let n = image.channels();
         return Err(unsupported(format!(
@@ -82,14 +82,40 @@ pub fn write_image(path: &Path, image: &PlanarImage) -> Result<(), WriteImageErr
             image.size()
         ))
     })?;
-    write_atomically(path, &bytes).map_err(|source| WriteImageError {
-        kind: WriteImageErrorKind::Io,
-        path: path.to_owned(),
-        reason: match source.kind() {
-            io::ErrorKind::NotFound => "there is no such folder; create it first".to_owned(),
+    write_atomically(path, &bytes).map_err(|source| {
+        let reason = match source.kind() {
+            io::ErrorKind::NotFound => NO_FOLDER.to_owned(),
             _ => source.to_string(),
-        },
-        source: Some(source.into()),
+        };
+        WriteImageError {
+            source: Some(source.into()),
+            ..WriteImageError::new(WriteImageErrorKind::Io, path, reason)
+        }
+    })
+}
+
+/// Checks before the work what [`write_image`] would find out after it: that the extension names a format and that the
+/// folder exists.
+///
+/// # Errors
+/// One of the two does not hold.
+pub fn check_image_target(path: &Path) -> Result<(), WriteImageError> {
+    known_format(path)?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(
+            WriteImageError::new(WriteImageErrorKind::Io, path, NO_FOLDER),
+        ),
+        _ => Ok(()),
+    }
+}
+
+const NO_FOLDER: &str = "there is no such folder; create it first";
+
+fn known_format(path: &Path) -> Result<Format, WriteImageError> {
+    format_of(path).ok_or_else(|| {
+        let known = IMAGE_EXTENSIONS.join(", ");
+        let reason = format!("its extension names no known format; use one of {known}");
+        WriteImageError::new(WriteImageErrorKind::Unsupported, path, reason)
     })
 }
 

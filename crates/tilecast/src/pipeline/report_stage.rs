@@ -10,8 +10,8 @@ use super::validate_stage::ValidatedJob;
 use crate::context::Context;
 use crate::images::ImageFile;
 use crate::report::{
-    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, Quality, REPORT_SCHEMA,
-    Report, TilingFacts, Tool, to_markdown,
+    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, Quality, REPORT_FILES,
+    REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
 };
 use crate::stages::StageClock;
 use crate::verbs::inspect::count_parameters;
@@ -93,7 +93,7 @@ pub(super) fn report(
             format!("cannot encode the report: {e}"),
         )
     })?;
-    for (name, text) in [("report.json", json), ("report.md", to_markdown(&report))] {
+    for (name, text) in REPORT_FILES.into_iter().zip([json, to_markdown(&report)]) {
         let path = folder.join(name);
         write_atomically(&path, text.as_bytes()).map_err(|e| {
             Failure::new(

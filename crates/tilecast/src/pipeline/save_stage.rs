@@ -7,6 +7,7 @@ use tilecast_onnx::Model;
 use super::load_stage::sha256;
 use super::rewrite_stage::RewrittenJob;
 use crate::context::{Context, Event};
+use crate::report::REPORT_FILES;
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
@@ -44,6 +45,18 @@ pub(super) fn save(
                 format!("cannot make folder `{}`: {e}", folder.display()),
             )
         })?;
+        // A report describes the artifacts beside it; from here on those of an earlier run are replaced.
+        for name in REPORT_FILES {
+            let path = folder.join(name);
+            if path.exists() {
+                std::fs::remove_file(&path).map_err(|e| {
+                    Failure::new(
+                        FailureKind::Io,
+                        format!("cannot remove `{}`: {e}", path.display()),
+                    )
+                })?;
+            }
+        }
         let mut files = Vec::new();
         for ((request, _), (model, _)) in job.artifacts.iter().zip(&rewritten.models) {
             cx.check()?;

@@ -68,6 +68,21 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         )
         .with_help(format!("known: {}", known.join(", ")))
     })?;
+    let folder = settings
+        .output
+        .parent()
+        .filter(|f| !f.as_os_str().is_empty());
+    if let Some(missing) = folder.filter(|f| !f.is_dir()) {
+        return Err(Failure::new(
+            FailureKind::Io,
+            format!(
+                "cannot write `{}`: there is no folder `{}`",
+                settings.output.display(),
+                missing.display()
+            ),
+        )
+        .with_help("create it first"));
+    }
     let model = Model::load(&settings.model)?;
     let request = default_artifact(settings.to, target);
     let plan = request.plan(&model);

@@ -7,7 +7,9 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
-use tilecast_tile::{RunControl, TiledRunner, ValueRange, list_images, read_image, write_image};
+use tilecast_tile::{
+    RunControl, TiledRunner, ValueRange, check_image_target, list_images, read_image, write_image,
+};
 
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
@@ -24,6 +26,8 @@ pub struct RunSettings {
     pub output: PathBuf,
     /// Side fed to the network, pixels; images that are smaller run whole.
     pub tile_px: usize,
+    /// Most bytes that tiles in flight may take together.
+    pub memory_bytes: u64,
 }
 
 /// What was done.
@@ -68,7 +72,8 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     let model = Model::load(&settings.model)?;
     let geometry = Geometry::new(analyze(&model)?)?;
     let engine = TractEngine::new();
-    let runner = TiledRunner::new(&engine, &model, ValueRange::UNIT)?;
+    let runner = TiledRunner::new(&engine, &model, ValueRange::UNIT)?
+        .with_memory_limit(settings.memory_bytes);
     let exact = geometry.analysis().tiling_class.is_exact();
     let mut outcome = RunOutcome {
         schema: "tilecast.run/1",
@@ -78,7 +83,11 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
         equivalence: if exact { "exact" } else { "approximate" },
         images: Vec::new(),
     };
-    for (input, output) in jobs(&settings.input, &settings.output)? {
+    let jobs = jobs(&settings.input, &settings.output)?;
+    for (_, output) in &jobs {
+        check_image_target(output)?;
+    }
+    for (input, output) in jobs {
         cx.check()?;
         let start = Instant::now();
         let image = read_image(&input)?;
@@ -132,13 +141,13 @@ fn jobs(input: &Path, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure>
     if !input.is_dir() {
         return Ok(vec![(input.to_owned(), output.to_owned())]);
     }
+    let images = list_images(input)?;
     std::fs::create_dir_all(output).map_err(|e| {
         Failure::new(
             FailureKind::Io,
             format!("cannot make folder `{}`: {e}", output.display()),
         )
     })?;
-    let images = list_images(input)?;
     Ok(images
         .into_iter()
         .map(|i| (i.clone(), output.join(i.file_name().unwrap_or_default())))
