@@ -3,7 +3,8 @@
 //! ONNX links nodes by value names, and this crate keeps it so: a name is the one identity that survives load, rewrite
 //! and save. The index is rebuilt after a patch is applied; building it is linear in the graph.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use crate::proto::{GraphProto, NodeProto, TensorProto};
 use crate::{Tensor, TensorError};
@@ -28,6 +29,7 @@ pub struct Graph<'a> {
     producers: HashMap<&'a str, (NodeId, usize)>,
     uses: HashMap<&'a str, Vec<Use>>,
     initializers: HashMap<&'a str, &'a TensorProto>,
+    outputs: HashSet<&'a str>,
 }
 
 impl<'a> Graph<'a> {
@@ -71,11 +73,13 @@ impl<'a> Graph<'a> {
             .iter()
             .filter_map(|t| t.name.as_deref().map(|name| (name, t)))
             .collect::<HashMap<_, _>>();
+        let outputs = proto.output.iter().filter_map(|v| v.name.as_deref());
         Self {
             proto,
             producers,
             uses,
             initializers,
+            outputs: outputs.collect(),
         }
     }
 
@@ -131,10 +135,7 @@ impl<'a> Graph<'a> {
     /// Whether the value is an output of the graph.
     #[must_use]
     pub fn is_output(&self, value: &str) -> bool {
-        self.proto
-            .output
-            .iter()
-            .any(|v| v.name.as_deref() == Some(value))
+        self.outputs.contains(value)
     }
 
     /// Graph inputs that are not initializers: what a caller must feed.
@@ -169,24 +170,33 @@ impl<'a> Graph<'a> {
     /// Where a node is, for messages: `graph/node "name" (Op)`, or its index where it has no name.
     #[must_use]
     pub fn path(&self, id: NodeId) -> String {
-        node_path(
-            self.proto.name.as_deref().unwrap_or_default(),
-            id.0,
-            self.node(id),
-        )
+        let graph = self.proto.name.as_deref().unwrap_or_default();
+        node_path(&shortened(graph, MAX_NAME_CHARS), id.0, self.node(id))
     }
 }
 
-/// `graph/node "name" (Op)`, with the node's index where it has no name.
+/// Names in paths are cut behind this many characters: a name may be as long as its file.
+pub(crate) const MAX_NAME_CHARS: usize = 300;
+
+/// `graph/node "name" (Op)`, with the node's index where it has no name. Overlong names are cut.
 #[must_use]
 pub fn node_path(graph: &str, index: usize, node: &NodeProto) -> String {
+    let short = |name| shortened(name, MAX_NAME_CHARS);
     let op = match node.domain_name() {
-        "" => node.op().to_owned(),
-        domain => format!("{domain}::{}", node.op()),
+        "" => short(node.op()),
+        domain => format!("{}::{}", short(domain), short(node.op())).into(),
     };
     match node.label() {
         "" => format!("{graph}/node #{index} ({op})"),
-        name => format!("{graph}/node \"{name}\" ({op})"),
+        name => format!("{graph}/node \"{}\" ({op})", short(name)),
+    }
+}
+
+/// The text, cut behind so many characters.
+pub(crate) fn shortened(text: &str, max_chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 
@@ -197,34 +207,59 @@ pub(crate) fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
         .flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
 }
 
-/// Names that a subgraph (and those nested in it) reads from outside itself.
+/// Every name of a value, in the graph and in those nested in it.
+pub(crate) fn value_names(graph: &GraphProto) -> HashSet<String> {
+    let mut names = HashSet::new();
+    let mut pending = vec![graph];
+    while let Some(graph) = pending.pop() {
+        let values = graph.input.iter().chain(&graph.output);
+        names.extend(values.filter_map(|v| v.name.clone()));
+        names.extend(graph.initializer.iter().filter_map(|t| t.name.clone()));
+        for node in &graph.node {
+            names.extend(node.input.iter().chain(&node.output).cloned());
+            pending.extend(subgraphs(node));
+        }
+    }
+    names
+}
+
+/// Names that a subgraph (and those nested in it) reads from outside itself, sorted.
+///
+/// A loop rather than a recursion: how deep graphs nest is the choice of whoever made the model.
 fn captured_names(graph: &GraphProto) -> Vec<&str> {
-    let mut defined: Vec<&str> = Vec::new();
-    defined.extend(graph.input.iter().filter_map(|v| v.name.as_deref()));
-    defined.extend(graph.initializer.iter().filter_map(|t| t.name.as_deref()));
-    defined.extend(
-        graph
+    struct Scope<'a> {
+        defined: HashSet<&'a str>,
+        parent: Option<usize>,
+    }
+    let mut scopes: Vec<Scope<'_>> = Vec::new();
+    let mut pending = vec![(graph, None)];
+    let mut captured = Vec::new();
+    while let Some((graph, parent)) = pending.pop() {
+        let inputs = graph.input.iter().filter_map(|v| v.name.as_deref());
+        let initializers = graph.initializer.iter().filter_map(|t| t.name.as_deref());
+        let outputs = graph
             .node
             .iter()
-            .flat_map(|n| n.output.iter().map(String::as_str)),
-    );
-    defined.sort_unstable();
-    let mut read: Vec<&str> = graph
-        .output
-        .iter()
-        .filter_map(|v| v.name.as_deref())
-        .collect();
-    for node in &graph.node {
-        read.extend(
-            node.input
-                .iter()
-                .map(String::as_str)
-                .filter(|name| !name.is_empty()),
-        );
-        read.extend(subgraphs(node).flat_map(captured_names));
+            .flat_map(|n| &n.output)
+            .map(String::as_str);
+        let defined = inputs.chain(initializers).chain(outputs).collect();
+        let current = scopes.len();
+        scopes.push(Scope { defined, parent });
+        let results = graph.output.iter().filter_map(|v| v.name.as_deref());
+        let reads = graph.node.iter().flat_map(|n| &n.input).map(String::as_str);
+        for name in results.chain(reads).filter(|name| !name.is_empty()) {
+            let mut scope = Some(current);
+            while let Some(index) = scope.filter(|&index| !scopes[index].defined.contains(name)) {
+                scope = scopes[index].parent;
+            }
+            if scope.is_none() {
+                captured.push(name);
+            }
+        }
+        let nested = graph.node.iter().flat_map(subgraphs);
+        pending.extend(nested.map(|graph| (graph, Some(current))));
     }
-    read.sort_unstable();
-    read.dedup();
-    read.retain(|name| defined.binary_search(name).is_err());
-    read
+    captured.sort_unstable();
+    captured.dedup();
+    captured
 }

@@ -7,15 +7,21 @@
 //! The messages themselves ([`proto`]) stay the single source of truth: every other type is a view of them or an edit to
 //! them, so that whatever this crate does not understand is written back as it was read.
 //!
-//! This crate never runs a graph and never reads a file other than the model's own.
+//! This crate never runs a graph and never reads a file other than the model's own and the data files beside it.
 
 pub mod proto;
 
+mod all_tensors;
 mod attributes;
 mod data_type;
+mod encode;
+mod external;
+mod functions;
 mod graph;
 mod model;
+mod opset;
 mod patch;
+mod save;
 mod shapes;
 mod tensor;
 mod types;
@@ -23,9 +29,12 @@ mod verify;
 
 pub use attributes::{AttributeError, attribute, node};
 pub use data_type::DataType;
+pub use functions::{InlineError, inline_functions};
 pub use graph::{Graph, NodeId, Use, node_path};
-pub use model::{LoadError, LoadErrorKind, Model, SaveError, write_atomically};
+pub use model::{LoadError, LoadErrorKind, Model};
+pub use opset::{UpgradeError, upgrade_opset};
 pub use patch::{ApplyError, Patch};
+pub use save::{LARGEST_SINGLE_FILE, SaveError, SaveOptions, write_atomically};
 pub use shapes::{InferShapesError, ShapeMap, infer_shapes};
 pub use tensor::{Tensor, TensorError};
 pub use types::{TypeMap, infer_types};

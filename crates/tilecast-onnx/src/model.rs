@@ -1,13 +1,15 @@
-//! A model file: loading (mapped, so that weights stay on disk until they are used) and saving (whole or not at all).
+//! A model file and its decoded messages. Weights stay in the mapped file until they are used.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use prost::Message;
 
-use crate::proto::{GraphProto, ModelProto};
+use crate::all_tensors::all_tensors;
+use crate::external::open_external_data;
+use crate::proto::{GraphProto, ModelProto, budget};
 use crate::{Graph, Violation, verify};
 
 /// Files below this size are read: a mapping costs more than the copy, and a mapped file can change under us.
@@ -53,19 +55,15 @@ impl LoadError {
     }
 }
 
-/// Why a model could not be saved.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write `{}`", path.display())]
-pub struct SaveError {
-    path: PathBuf,
-    source: io::Error,
-}
-
 impl Model {
-    /// Loads and verifies a model file.
+    /// Loads and verifies a model file, with the files beside it that hold external data.
+    ///
+    /// The messages keep their references as they are; [`crate::Tensor::from_proto`] follows them. Checksums of external
+    /// data are not computed: that would read every weight.
     ///
     /// # Errors
-    /// See [`LoadErrorKind`]. An invalid model's error lists every violation found.
+    /// See [`LoadErrorKind`]. An invalid model's error lists every violation found; external data that is missing, too
+    /// short or outside of the model's folder is named together with its tensor.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let bytes = read_or_map(path).map_err(|source| LoadError {
             kind: LoadErrorKind::Io,
@@ -91,11 +89,18 @@ impl Model {
             source: None,
         };
         let n_bytes = bytes.len();
-        let proto = ModelProto::decode(bytes).map_err(|e| {
+        budget::check(&bytes).map_err(|reason| fail(LoadErrorKind::Invalid, reason))?;
+        let mut proto = ModelProto::decode(bytes).map_err(|e| {
             fail(
                 LoadErrorKind::Invalid,
                 format!("not an ONNX model, or a truncated one ({n_bytes} bytes read): {e}; export or copy it again"),
             )
+        })?;
+        open_external_data(&mut proto, path).map_err(|error| LoadError {
+            kind: error.kind,
+            path: path.to_owned(),
+            reason: error.reason,
+            source: error.source,
         })?;
         let violations = verify(&proto);
         if !violations.is_empty() {
@@ -183,48 +188,27 @@ impl Model {
             .map(|import| import.version.unwrap_or(1))
     }
 
-    /// Size of the encoded model, bytes.
+    /// Size of the encoded messages, bytes; external data is not in it, see [`Model::stored_bytes`].
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         self.proto.encoded_len()
     }
 
-    /// The encoded model.
+    /// What the model takes on disk, bytes: its messages and the external data that they point to.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let external = all_tensors(&self.proto)
+            .into_iter()
+            .filter_map(|(_, tensor)| tensor.external.get())
+            .map(|payload| payload.len() as u64);
+        self.encoded_len() as u64 + external.sum::<u64>()
+    }
+
+    /// The encoded messages. [`Model::write_to`] needs no memory for them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.proto.encode_to_vec()
     }
-
-    /// Writes the model, whole or not at all.
-    ///
-    /// # Errors
-    /// The folder does not exist or cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), SaveError> {
-        write_atomically(path, &self.to_bytes()).map_err(|source| SaveError {
-            path: path.to_owned(),
-            source,
-        })
-    }
-}
-
-/// Writes `contents` to a temporary file beside `path` and renames it, so that `path` never holds half a file.
-///
-/// # Errors
-/// The folder does not exist or cannot be written.
-pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tilecast-").suffix(".tmp");
-    // Temporary files are private by default; an output is an ordinary file, and the umask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(contents)?;
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
 }
 
 fn list(violations: &[Violation]) -> String {
@@ -237,7 +221,8 @@ fn list(violations: &[Violation]) -> String {
     lines.join("\n  ")
 }
 
-fn read_or_map(path: &Path) -> io::Result<Bytes> {
+/// The contents of a file: mapped where it is large.
+pub(crate) fn read_or_map(path: &Path) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();
     if len < MAP_FROM_BYTES {

@@ -2,7 +2,7 @@
 //!
 //! Everything that a patch does not name stays as it was, message by message.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::proto::{GraphProto, NodeProto, OperatorSetIdFields, OperatorSetIdProto, TensorProto};
 use crate::{Model, NodeId, Tensor, Violation, verify};
@@ -17,6 +17,7 @@ pub struct Patch {
     at_end: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     removed_initializers: BTreeSet<String>,
+    removed_inputs: BTreeSet<String>,
     value_types: BTreeMap<String, Option<crate::DataType>>,
     opset: Option<i64>,
     ir_version: Option<i64>,
@@ -38,6 +39,7 @@ impl Patch {
             && self.at_end.is_empty()
             && self.initializers.is_empty()
             && self.removed_initializers.is_empty()
+            && self.removed_inputs.is_empty()
             && self.value_types.is_empty()
     }
 
@@ -81,6 +83,11 @@ impl Patch {
     /// Removes an initializer.
     pub fn remove_initializer(&mut self, name: &str) {
         self.removed_initializers.insert(name.to_owned());
+    }
+
+    /// Removes a graph input. One that is an initializer too stays a constant of the graph.
+    pub fn remove_input(&mut self, name: &str) {
+        self.removed_inputs.insert(name.to_owned());
     }
 
     /// Corrects the recorded element type of a value (`value_info`, graph inputs and outputs); `None` drops a
@@ -137,14 +144,28 @@ impl Patch {
                 .removed_initializers
                 .contains(t.name.as_deref().unwrap_or_default())
         });
+        let mut places: HashMap<Option<String>, usize> = graph
+            .initializer
+            .iter()
+            .enumerate()
+            .map(|(place, tensor)| (tensor.name.clone(), place))
+            .collect();
         for tensor in self.initializers {
-            match graph.initializer.iter_mut().find(|t| t.name == tensor.name) {
+            let place = *places
+                .entry(tensor.name.clone())
+                .or_insert(graph.initializer.len());
+            match graph.initializer.get_mut(place) {
                 Some(slot) => *slot = tensor,
                 None => graph.initializer.push(tensor),
             }
         }
 
         let graph = &mut graph.fields;
+        graph.input.retain(|v| {
+            !self
+                .removed_inputs
+                .contains(v.name.as_deref().unwrap_or_default())
+        });
         let defined: HashSet<&str> = graph
             .node
             .iter()
@@ -176,7 +197,7 @@ impl Patch {
     }
 }
 
-fn raise_opset(imports: &mut Vec<OperatorSetIdProto>, version: i64) {
+pub(crate) fn raise_opset(imports: &mut Vec<OperatorSetIdProto>, version: i64) {
     let default =
         |i: &&mut OperatorSetIdProto| matches!(i.domain.as_deref(), None | Some("" | "ai.onnx"));
     match imports.iter_mut().find(default) {

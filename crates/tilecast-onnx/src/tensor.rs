@@ -32,8 +32,19 @@ impl TensorError {
     }
 }
 
+/// `TensorProto.DataLocation.EXTERNAL`.
+pub(crate) const EXTERNAL: i32 = 1;
+
 /// More elements than any payload can hold: a tensor that claims so many is refused before its size is computed.
 const MAX_ELEMENTS: usize = 1 << 40;
+
+impl TensorProto {
+    /// Whether the payload lies in another file.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.data_location == Some(EXTERNAL)
+    }
+}
 
 impl Tensor {
     /// A tensor from its raw little-endian payload.
@@ -95,19 +106,13 @@ impl Tensor {
             .expect("the caller passes as many values as dims say")
     }
 
-    /// Reads a tensor message. Raw payloads are shared, typed fields are copied.
+    /// Reads a tensor message. Raw and external payloads are shared, typed fields are copied.
     ///
     /// # Errors
-    /// External or string data, an unknown element type, negative or overflowing dims, or a payload of the wrong size.
+    /// External data that was not opened (loading a model opens it), string data, an unknown element type, negative or overflowing dims, or a payload of the wrong size.
     pub fn from_proto(proto: &TensorProto) -> Result<Self, TensorError> {
         let name = proto.name.as_deref().unwrap_or_default();
         let fail = |reason: String| TensorError::new(name, reason);
-        if proto.data_location == Some(1) {
-            return Err(fail(
-                "its data is in an external file, which is not supported yet; embed the weights"
-                    .into(),
-            ));
-        }
         if proto.segment.is_some() {
             return Err(fail("segmented tensors are not supported".into()));
         }
@@ -126,6 +131,9 @@ impl Tensor {
             .filter(|&n| n <= MAX_ELEMENTS)
             .ok_or_else(|| fail(format!("dimensions {dims:?} are too large")))?;
         let bytes = match &proto.raw_data {
+            _ if proto.is_external() => proto.external.get().cloned().ok_or_else(|| {
+                fail("its data is in an external file that was not opened; load the model from its file".into())
+            })?,
             Some(raw) => raw.clone(),
             None => typed_payload(proto, data_type, n)
                 .ok_or_else(|| fail(format!("no payload of {n} elements of type {data_type}")))?,
@@ -337,7 +345,7 @@ mod tests {
                 "no payload of 2 elements",
             ),
             (
-                proto(DataType::F32, &[1], |p| p.data_location = Some(1)),
+                proto(DataType::F32, &[1], |p| p.data_location = Some(EXTERNAL)),
                 "external file",
             ),
             (

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::Tensor;
-use crate::graph::{node_path, subgraphs};
-use crate::proto::{GraphProto, ModelProto, NodeProto};
+use crate::graph::{MAX_NAME_CHARS, node_path, shortened, subgraphs};
+use crate::proto::{FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
+use crate::{DataType, Tensor};
 
 /// One way in which a model breaks the ONNX specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,17 +22,22 @@ impl fmt::Display for Violation {
     }
 }
 
-/// All violations of a model: structure, names, order of nodes, payload sizes. Empty for a valid model.
+/// Graphs that nest deeper than this are refused. Decoding stops earlier; a model built in memory has no other limit.
+const MAX_NESTING: usize = 48;
+
+/// No more violations than this are collected, and no message is longer: a report must not outgrow a hostile file.
+const MAX_REPORTED: usize = 1000;
+const MAX_MESSAGE_CHARS: usize = 600;
+
+/// All violations of a model: structure, names, order of nodes, payload sizes. Empty for a valid model; a thousand at
+/// most.
 ///
-/// Operator signatures are not checked here: shape and type inference do that where they meet the operator.
+/// Operator signatures are not checked here: shape and type inference do that where they meet the operator. The
+/// payloads of strings, and of external data that was not opened, are not checked either.
 #[must_use]
 pub fn verify(model: &ModelProto) -> Vec<Violation> {
     let mut verifier = Verifier {
-        domains: model
-            .opset_import
-            .iter()
-            .map(|i| i.domain.as_deref().unwrap_or_default())
-            .collect(),
+        domains: domains(&model.opset_import),
         local_functions: model
             .functions
             .iter()
@@ -56,9 +61,20 @@ pub fn verify(model: &ModelProto) -> Vec<Violation> {
             "model",
             "no graph; the file is truncated or not an ONNX model",
         ),
-        Some(graph) => verifier.graph(graph, graph.name.as_deref().unwrap_or_default(), &[]),
+        Some(graph) => {
+            let name = graph.name.as_deref().unwrap_or_default();
+            verifier.graph(graph, &shortened(name, MAX_NAME_CHARS), &[]);
+        }
+    }
+    for function in &model.functions {
+        verifier.function(function);
     }
     verifier.found
+}
+
+fn domains(imports: &[OperatorSetIdProto]) -> HashSet<&str> {
+    let domains = imports.iter().map(|i| i.domain.as_deref());
+    domains.map(Option::unwrap_or_default).collect()
 }
 
 struct Verifier<'a> {
@@ -69,17 +85,64 @@ struct Verifier<'a> {
 
 impl<'a> Verifier<'a> {
     fn report(&mut self, path: &str, message: impl Into<String>) {
-        self.found.push(Violation {
-            path: path.to_owned(),
-            message: message.into(),
-        });
+        if self.found.len() < MAX_REPORTED {
+            self.found.push(Violation {
+                path: path.to_owned(),
+                message: shortened(&message.into(), MAX_MESSAGE_CHARS).into_owned(),
+            });
+        }
     }
 
     /// `outer` holds the scopes around a subgraph, innermost last.
     fn graph(&mut self, graph: &'a GraphProto, path: &str, outer: &[&HashSet<&'a str>]) {
+        if outer.len() > MAX_NESTING {
+            self.report(
+                path,
+                format!("graphs nest deeper than {MAX_NESTING} levels"),
+            );
+            return;
+        }
         let mut scope: HashSet<&str> = HashSet::new();
-        for input in &graph.input {
-            match input.name.as_deref() {
+        let inputs = graph.input.iter().map(|v| v.name.as_deref());
+        self.inputs(inputs, path, &mut scope);
+        self.initializers(graph, path, &mut scope);
+        self.nodes(&graph.node, path, &mut scope, outer);
+        if graph.output.is_empty() {
+            self.report(path, "the graph has no output");
+        }
+        for output in &graph.output {
+            let name = output.name.as_deref().unwrap_or_default();
+            if !scope.contains(name) && !outer.iter().any(|s| s.contains(name)) {
+                self.report(path, format!("graph output `{name}` is produced nowhere"));
+            }
+        }
+    }
+
+    /// The body of a function imports operator sets of its own and sees nothing of the graphs that call it.
+    fn function(&mut self, function: &'a FunctionProto) {
+        let name = function.name.as_deref().unwrap_or_default();
+        let path = format!("function {}", shortened(name, MAX_NAME_CHARS));
+        let of_model = std::mem::replace(&mut self.domains, domains(&function.opset_import));
+        let mut scope: HashSet<&str> = HashSet::new();
+        let inputs = function.input.iter().map(|name| Some(name.as_str()));
+        self.inputs(inputs, &path, &mut scope);
+        self.nodes(&function.node, &path, &mut scope, &[]);
+        for name in &function.output {
+            if !scope.contains(name.as_str()) {
+                self.report(&path, format!("output `{name}` is produced nowhere"));
+            }
+        }
+        self.domains = of_model;
+    }
+
+    fn inputs(
+        &mut self,
+        names: impl Iterator<Item = Option<&'a str>>,
+        path: &str,
+        scope: &mut HashSet<&'a str>,
+    ) {
+        for name in names {
+            match name {
                 None | Some("") => self.report(path, "an input has no name"),
                 Some(name) if !scope.insert(name) => {
                     self.report(path, format!("input `{name}` is there twice"));
@@ -87,14 +150,21 @@ impl<'a> Verifier<'a> {
                 Some(_) => {}
             }
         }
-        self.initializers(graph, path, &mut scope);
-        let all_outputs: HashSet<&str> = graph
-            .node
+    }
+
+    fn nodes(
+        &mut self,
+        nodes: &'a [NodeProto],
+        path: &str,
+        scope: &mut HashSet<&'a str>,
+        outer: &[&HashSet<&'a str>],
+    ) {
+        let all_outputs: HashSet<&str> = nodes
             .iter()
             .flat_map(|n| &n.output)
             .map(String::as_str)
             .collect();
-        for (index, node) in graph.node.iter().enumerate() {
+        for (index, node) in nodes.iter().enumerate() {
             let path = node_path(path, index, node);
             self.operator(node, &path);
             for (slot, name) in node
@@ -115,8 +185,9 @@ impl<'a> Verifier<'a> {
                 }
             }
             for subgraph in subgraphs(node) {
-                let nested: Vec<_> = outer.iter().copied().chain([&scope]).collect();
-                let name = format!("{path}/{}", subgraph.name.as_deref().unwrap_or_default());
+                let nested: Vec<_> = outer.iter().copied().chain([&*scope]).collect();
+                let name = subgraph.name.as_deref().unwrap_or_default();
+                let name = format!("{path}/{}", shortened(name, MAX_NAME_CHARS));
                 self.graph(subgraph, &name, &nested);
             }
             for name in node.output.iter().filter(|name| !name.is_empty()) {
@@ -126,15 +197,6 @@ impl<'a> Verifier<'a> {
                         format!("output `{name}` is already the name of another value"),
                     );
                 }
-            }
-        }
-        if graph.output.is_empty() {
-            self.report(path, "the graph has no output");
-        }
-        for output in &graph.output {
-            let name = output.name.as_deref().unwrap_or_default();
-            if !scope.contains(name) && !outer.iter().any(|s| s.contains(name)) {
-                self.report(path, format!("graph output `{name}` is produced nowhere"));
             }
         }
     }
@@ -149,8 +211,9 @@ impl<'a> Verifier<'a> {
                 self.report(path, format!("initializer `{name}` is there twice"));
             }
             scope.insert(name);
-            // Strings and external data are kept as they are; what uses them refuses them where it cannot.
-            let kept = tensor.data_location == Some(1) || tensor.data_type == Some(8);
+            // Strings and unopened files are kept as they are; what uses them refuses them where it cannot.
+            let kept = tensor.is_external() && tensor.external.get().is_none()
+                || tensor.data_type == Some(DataType::String.code());
             if let (false, Err(error)) = (kept, Tensor::from_proto(tensor)) {
                 self.report(path, error.to_string());
             }

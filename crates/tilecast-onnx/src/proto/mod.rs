@@ -14,6 +14,8 @@
     reason = "field numbers are listed as the proto file lists them"
 )]
 
+pub(crate) mod budget;
+mod external_payload;
 mod unknown;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -21,10 +23,11 @@ use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 use std::ops::{Deref, DerefMut};
 
+pub use external_payload::ExternalPayload;
 pub use unknown::Unknown;
 
 macro_rules! messages {
-    ($($(#[$doc:meta])* $name:ident, $fields:ident, [$($tag:literal),* $(,)?], { $($body:tt)* })*) => { $(
+    ($($(#[$doc:meta])* $name:ident, $fields:ident, [$($tag:literal),* $(,)?], { $($body:tt)* } $(+ { $($beside:tt)* })?)*) => { $(
         #[doc = concat!("The known fields of [`", stringify!($name), "`].")]
         #[derive(Clone, PartialEq, Message)]
         pub struct $fields { $($body)* }
@@ -36,11 +39,12 @@ macro_rules! messages {
             pub fields: $fields,
             /// The fields that it does not, in the order read.
             pub unknown: Unknown,
+            $($($beside)*)?
         }
 
         impl From<$fields> for $name {
             fn from(fields: $fields) -> Self {
-                Self { fields, unknown: Unknown::default() }
+                Self { fields, ..Self::default() }
             }
         }
 
@@ -78,8 +82,7 @@ macro_rules! messages {
                 self.fields.encoded_len() + self.unknown.encoded_len()
             }
             fn clear(&mut self) {
-                self.fields.clear();
-                self.unknown = Unknown::default();
+                *self = Self::default();
             }
         }
     )* };
@@ -299,6 +302,9 @@ messages! {
         /// `metadata_props`.
         #[prost(message, repeated, tag = "16")]
         pub metadata_props: Vec<StringStringEntryProto>,
+    } + {
+        /// The payload that `external_data` points to, once found; encoding leaves it out.
+        pub external: ExternalPayload,
     }
 
     /// Name and type of a value.

@@ -51,7 +51,7 @@ impl Unknown {
         Ok(())
     }
 
-    pub(super) fn encode(&self, buf: &mut impl BufMut) {
+    pub(crate) fn encode(&self, buf: &mut impl BufMut) {
         for (tag, payload) in &self.0 {
             match payload {
                 Payload::Varint(value) => {
@@ -75,7 +75,7 @@ impl Unknown {
         }
     }
 
-    pub(super) fn encoded_len(&self) -> usize {
+    pub(crate) fn encoded_len(&self) -> usize {
         self.0
             .iter()
             .map(|(tag, payload)| {

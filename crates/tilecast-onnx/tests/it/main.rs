@@ -1,0 +1,10 @@
+//! Tests of whole files: external data, hostile models, functions, opset upgrades.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod external_data;
+mod functions;
+mod upgrade;
+
+// Shared.
+mod support;
