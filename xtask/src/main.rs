@@ -1,9 +1,11 @@
 //! `cargo xtask VERB`: the developer verbs, and every verb of the tilecast command line as this checkout has it.
 //!
 //! Reading order: `forward` (what is not ours) → `generated` (documents that come from code) → `calibration` (the sample
-//! images) and `picture` (that of the README). The rules that the sources themselves must keep are tests: `tests/tidy/`.
+//! images) and `picture` (that of the README) → `conformance` (the test cases of ONNX). The rules that the sources
+//! themselves must keep are tests: `tests/tidy/`.
 
 mod calibration;
+mod conformance;
 mod forward;
 mod generated;
 mod picture;
@@ -23,6 +25,8 @@ Developer verbs of tilecast.
 usage: cargo xtask VERB ...
 
   calibration [--out DIR]  draw the calibration images again, into calibration/ or DIR
+  conformance [--cases DIR] [--update] [--json]
+                           run the backend cases of the onnx package against tests/conformance/manifest.txt, or write it
   gen [--check]            write the files that are generated from code, or only check that they are up to date
   picture [--dist DIR]     draw the picture of the README from the artifacts in dist/nafnet or DIR
   help                     print this text
@@ -49,6 +53,7 @@ mod exit_code {
 #[derive(Debug, PartialEq, Eq)]
 enum Verb {
     Calibration,
+    Conformance,
     Generated,
     Picture,
     Help,
@@ -63,6 +68,7 @@ impl Verb {
     fn of(args: &[OsString]) -> Self {
         match args {
             [verb, ..] if verb == "calibration" => Self::Calibration,
+            [verb, ..] if verb == "conformance" => Self::Conformance,
             [verb, ..] if verb == "gen" => Self::Generated,
             [verb, ..] if verb == "picture" => Self::Picture,
             [verb] if verb == "help" => Self::Help,
@@ -77,6 +83,7 @@ fn main() -> ExitCode {
     let after_verb = args.iter().skip(1).cloned();
     match Verb::of(&args) {
         Verb::Calibration => finish(calibration::run(after_verb), calibration_exit_code),
+        Verb::Conformance => finish(conformance::run(after_verb), conformance_exit_code),
         Verb::Generated => finish(generated::run(after_verb), generated_exit_code),
         Verb::Picture => finish(picture::run(after_verb), picture_exit_code),
         Verb::Help => {
@@ -104,6 +111,15 @@ fn calibration_exit_code(error: &calibration::GenerateError) -> u8 {
         | calibration::GenerateError::MissingFolder => exit_code::USAGE,
         calibration::GenerateError::Write { .. } => exit_code::FILE,
         calibration::GenerateError::Encode { .. } => exit_code::BUG,
+    }
+}
+
+fn conformance_exit_code(error: &conformance::ConformanceError) -> u8 {
+    use conformance::ConformanceError as E;
+    match error {
+        E::UnexpectedArgument(_) | E::MissingFolder => exit_code::USAGE,
+        E::Differs(_) | E::Manifest(_) => exit_code::CHECK_FAILED,
+        E::Export(_) | E::Cases(_) | E::ManifestFile(_) => exit_code::FILE,
     }
 }
 
@@ -157,6 +173,7 @@ mod tests {
             (&["help", "quantize"], Verb::Forward),
             (&["--help"], Verb::Forward),
             (&["calibration", "--out", "x"], Verb::Calibration),
+            (&["conformance", "--cases", "x"], Verb::Conformance),
             (&["gen"], Verb::Generated),
             (&["gen", "--check"], Verb::Generated),
             (&["quantize", "recipes/nafnet.yaml"], Verb::Forward),

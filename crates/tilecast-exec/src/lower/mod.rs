@@ -5,11 +5,13 @@
 //!   in single, as a GPU does it;
 //! - a `QuantizeLinear` and its `DequantizeLinear` are one [`Operation::FakeQuant`]; a dequantized constant is a float32
 //!   constant;
+//! - an operator that tract computes otherwise than ONNX defines it is made of others;
 //! - values are numbered, so that two names for the same tensor (a `Cast` to its own type) cost nothing;
 //! - values that are to be observed pass through an [`Operation::Observe`].
 //!
-//! Nothing here depends on the engine that runs the result.
+//! Apart from the choice of what is made of others, nothing here depends on the engine that runs the result.
 
+mod composed;
 mod inputs;
 mod operators;
 mod quantized;
@@ -21,6 +23,8 @@ use tilecast_onnx::{DataType, Graph, Model, Tensor, TypeMap, infer_types};
 use tilecast_quant::QuantParams;
 
 use crate::SessionOptions;
+
+pub(crate) use composed::is_along_one_axis;
 
 /// A tensor of the lowered graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +59,8 @@ pub(crate) enum Operation {
     RoundF16,
     /// The identity, at which a value is shown to the observer; the number is its place among the observed names.
     Observe(usize),
+    /// The identity, across which the engine may fuse nothing.
+    Barrier,
 }
 
 /// One step of the lowered graph.
@@ -118,6 +124,7 @@ pub(crate) fn lower(model: &Model, options: &SessionOptions) -> Result<LoweredGr
         observed.entry(name).or_default().push(slot);
     }
     let mut lowering = Lowering {
+        opset: model.opset(),
         graph,
         types,
         observed,
@@ -135,7 +142,7 @@ pub(crate) fn lower(model: &Model, options: &SessionOptions) -> Result<LoweredGr
     let outputs = lowering.lower_outputs()?;
     lowering.check_observed(options)?;
     Ok(LoweredGraph {
-        opset: model.opset(),
+        opset: lowering.opset,
         inputs: lowering.inputs,
         constants: lowering.constants,
         nodes: lowering.nodes,
@@ -146,6 +153,7 @@ pub(crate) fn lower(model: &Model, options: &SessionOptions) -> Result<LoweredGr
 
 /// The state of one lowering; the steps are in the files of this folder.
 struct Lowering<'a, 'o> {
+    opset: i64,
     graph: Graph<'a>,
     types: TypeMap<'a>,
     /// Slots of the names that are still to be met.

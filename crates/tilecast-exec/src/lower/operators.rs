@@ -18,6 +18,8 @@ const ROUNDED_ALREADY: &[&str] = &[
     "Flatten",
     "Floor",
     "Gather",
+    "GatherElements",
+    "GatherND",
     "GlobalMaxPool",
     "Identity",
     "Max",
@@ -29,12 +31,16 @@ const ROUNDED_ALREADY: &[&str] = &[
     "Relu",
     "Reshape",
     "Round",
+    "Sign",
     "Slice",
     "SpaceToDepth",
     "Split",
     "Squeeze",
+    "ThresholdedRelu",
     "Tile",
+    "TopK",
     "Transpose",
+    "Trilu",
     "Unsqueeze",
     "Where",
 ];
@@ -49,12 +55,34 @@ impl<'a> Lowering<'a, '_> {
         let path = self.graph.path(id);
         match node.op() {
             "Constant" => Ok(()),
-            "Cast" => self.lower_cast(node, &path),
+            "Cast" | "CastLike" => self.lower_cast(node, &path),
+            "Celu" | "LogSoftmax" | "ReduceLogSumExp" | "Selu" | "Softplus" | "Swish" => {
+                self.lower_composed(node, &path)
+            }
             "QuantizeLinear" => self.lower_quantize(node, &path),
             "DequantizeLinear" => self.lower_dequantize(node, &path),
             "ConstantOfShape" => self.lower_operator(node, with_float_fill(node), &path),
+            "Sub" | "Div" => self.lower_ordered(node, &path),
+            "Mod" => self.lower_mod(node, &path),
+            "Pad" => self.lower_pad(node, &path),
+            "ReduceMax" | "ReduceMin" if self.is_float(node) => self.lower_composed(node, &path),
             _ => self.lower_operator(node, node.clone(), &path),
         }
+    }
+
+    /// An operator whose operands may not change places. tract computes it inside the convolution or product that makes
+    /// its second operand, and swaps the two where the first is constant; nothing is fused across a barrier.
+    fn lower_ordered(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
+        let constant = |slot: usize| match node.input_name(slot) {
+            Some(name) => self.constant(name, path).map(|tensor| tensor.is_some()),
+            None => Ok(false),
+        };
+        let guarded = constant(0)? && !constant(1)?;
+        let mut inputs = self.input_values(node, path)?;
+        if let (true, Some(Some(second))) = (guarded, inputs.get_mut(1)) {
+            *second = self.push_unary(path.to_owned(), Operation::Barrier, *second);
+        }
+        self.lower_computed(node, node.clone(), inputs, path)
     }
 
     /// An operator that is computed in float32 where it says float16. `computed` is `node` or the same operator with its
@@ -66,6 +94,17 @@ impl<'a> Lowering<'a, '_> {
         path: &str,
     ) -> Result<(), PrepareError> {
         let inputs = self.input_values(node, path)?;
+        self.lower_computed(node, computed, inputs, path)
+    }
+
+    /// As [`Self::lower_operator`], with the operands that `computed` has.
+    fn lower_computed(
+        &mut self,
+        node: &'a NodeProto,
+        computed: NodeProto,
+        inputs: Vec<Option<ValueId>>,
+        path: &str,
+    ) -> Result<(), PrepareError> {
         let rounds = !is_rounded_already(node);
         let mut outputs: Vec<Option<ValueId>> = Vec::with_capacity(node.output.len());
         let mut named: Vec<(&'a str, ValueId, DataType)> = Vec::new();
@@ -126,13 +165,54 @@ impl<'a> Lowering<'a, '_> {
                 path,
                 "it converts float64 to float16, which is not supported here; convert to float32 first",
             )),
-            (_, Some(T::F16)) => {
-                let mut to_float = node.clone();
-                to_float.attribute = vec![attribute::int("to", i64::from(T::F32.code()))];
-                self.lower_operator(node, to_float, path)
+            (_, to) => {
+                let to = match to {
+                    Some(T::F16) => T::F32,
+                    Some(to) => to,
+                    None => self.computed_type(output, path)?,
+                };
+                let cast = tilecast_onnx::node("Cast", path, &[], &[])
+                    .with_attribute(attribute::int("to", i64::from(to.code())));
+                let value = self.value(from, path)?;
+                self.lower_computed(node, cast, vec![Some(value)], path)
             }
-            _ => self.lower_operator(node, node.clone(), path),
         }
+    }
+
+    /// Whether the first input of a node is float32, or float16 that is computed as float32.
+    fn is_float(&self, node: &NodeProto) -> bool {
+        let data_type = node.input_name(0).and_then(|name| self.data_type(name));
+        matches!(data_type, Some(DataType::F32 | DataType::F16))
+    }
+
+    /// A remainder of floats with the sign of the divisor is new in the format, and tract loses the sign of its zeros.
+    fn lower_mod(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
+        let data_type = node.input_name(0).and_then(|name| self.data_type(name));
+        let is_float = matches!(
+            data_type,
+            Some(DataType::F32 | DataType::F16 | DataType::F64)
+        );
+        if is_float && matches!(node.int("fmod"), Ok(None | Some(0))) {
+            return Err(PrepareError::new(
+                path,
+                "tract computes a remainder of floats with `fmod` 0 without the sign of zeros; set `fmod` to 1 if the signs of the operands allow it",
+            ));
+        }
+        self.lower_operator(node, node.clone(), path)
+    }
+
+    /// A constant padding value of one element is a scalar, though the graph may have it as a list.
+    fn lower_pad(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
+        let mut inputs = self.input_values(node, path)?;
+        if let Some(Some(padding)) = inputs.get_mut(2)
+            && let Some(Constant::Float { dims, data }) = self.constants.get(padding)
+            && data.len() == 1
+            && !dims.is_empty()
+        {
+            let data = data.clone();
+            *padding = self.new_constant(Constant::Float { dims: vec![], data });
+        }
+        self.lower_computed(node, node.clone(), inputs, path)
     }
 
     fn input_values(
@@ -152,7 +232,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// The type of a node's output, refused where it is unknown or one that is not computed in.
-    fn computed_type(&self, output: &str, path: &str) -> Result<DataType, PrepareError> {
+    pub(super) fn computed_type(&self, output: &str, path: &str) -> Result<DataType, PrepareError> {
         let reason = match self.data_type(output) {
             Some(data_type) if is_computable(data_type) => return Ok(data_type),
             Some(other) => format!(
@@ -178,9 +258,13 @@ fn is_rounded_already(node: &NodeProto) -> bool {
     }
 }
 
-/// A `ConstantOfShape` whose fill value is float32 where it was float16.
+/// A `ConstantOfShape` whose fill value is float32 where it was float16, or left out: tract would take a float64.
 fn with_float_fill(node: &NodeProto) -> NodeProto {
     let mut filled = node.clone();
+    if node.find_attribute("value").is_none() {
+        let zero = Tensor::from_f32(vec![1], &[0.0]);
+        return filled.with_attribute(attribute::tensor("value", &zero));
+    }
     for attribute in &mut filled.attribute {
         let fill = attribute.t.as_deref().map(Tensor::from_proto);
         if let Some(Ok(fill)) = fill

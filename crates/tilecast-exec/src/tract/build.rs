@@ -93,7 +93,8 @@ impl Builder<'_> {
             Operation::Onnx(proto) => self.onnx_operator(proto, node)?,
             Operation::FakeQuant(parameters) => ops::fake_quant(*parameters),
             Operation::RoundF16 => ops::round_f16(),
-            Operation::Observe(slot) => ops::observe(*slot),
+            Operation::Observe(slot) => ops::observe(Some(*slot)),
+            Operation::Barrier => ops::observe(None),
         };
         let outputs: Vec<ValueId> = node.outputs.iter().flatten().copied().collect();
         let facts = outputs.iter().map(|_| InferenceFact::default()).collect();

@@ -48,8 +48,8 @@ impl ElementWiseMiniOp for RoundF16 {
 /// passes is the tensor that the model means. The slot is part of its identity: two points on one tensor stay two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Observe {
-    /// Position of the name in the list of observed names.
-    pub(super) slot: usize,
+    /// Position of the name in the list of observed names; `None` where nobody looks and only the fusing is prevented.
+    pub(super) slot: Option<usize>,
 }
 
 impl Op for Observe {
@@ -89,7 +89,7 @@ pub(super) fn round_f16() -> Box<dyn InferenceOp> {
     ElementWiseOp(Box::new(RoundF16), None).into_hir()
 }
 
-pub(super) fn observe(slot: usize) -> Box<dyn InferenceOp> {
+pub(super) fn observe(slot: Option<usize>) -> Box<dyn InferenceOp> {
     inference_wrap(Observe { slot }, 1, |_, solver, inputs, outputs| {
         solver.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
         solver.equals(&inputs[0].shape, &outputs[0].shape)

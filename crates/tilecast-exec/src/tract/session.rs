@@ -88,9 +88,9 @@ impl TractSession {
                 None => state.run(inputs)?,
                 Some(observer) => {
                     state.run_plan_with_eval(inputs, |context, state, node, inputs| {
-                        if let Some(point) = node.op_as::<Observe>() {
+                        if let Some(slot) = node.op_as::<Observe>().and_then(|point| point.slot) {
                             let values = inputs[0].try_as_plain_ram()?;
-                            observer(point.slot, inputs[0].shape(), values.as_slice::<f32>()?);
+                            observer(slot, inputs[0].shape(), values.as_slice::<f32>()?);
                         }
                         plan::eval(context, state, node, inputs)
                     })?
@@ -151,7 +151,7 @@ fn check_observed(plan: &TypedRunnableModel, observed: &[String]) -> Result<(), 
         .order_without_consts()
         .iter()
         .filter_map(|&id| plan.model().node(id).op_as::<Observe>())
-        .map(|point| point.slot)
+        .filter_map(|point| point.slot)
         .collect();
     match (0..observed.len()).find(|slot| !computed.contains(slot)) {
         None => Ok(()),

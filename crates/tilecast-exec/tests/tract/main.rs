@@ -6,6 +6,8 @@
     reason = "the exemption of tests does not reach their helpers, and equal infinities are compared"
 )]
 
+mod composed;
+mod fused_operands;
 mod goldens;
 mod lowering;
 mod observation;

@@ -140,6 +140,25 @@ fn nodes_outside_the_allow_list_are_refused_by_path() {
         ),
         (
             21,
+            vec![
+                node("GridSample", "n", &["x", "w"], &["y"])
+                    .with_attribute(attribute::string("mode", "cubic"))
+                    .with_attribute(attribute::string("padding_mode", "border")),
+            ],
+            "tract computes bicubic sampling with border padding otherwise than other runtimes",
+        ),
+        (
+            12,
+            with("LogSoftmax", &["x"], attribute::int("axis", 1)),
+            "before opset 13 it works along all axes from the given one on",
+        ),
+        (
+            21,
+            vec![node("Mod", "n", &["x", "s"], &["y"])],
+            "tract computes a remainder of floats with `fmod` 0 without the sign of zeros",
+        ),
+        (
+            21,
             with("If", &["yes"], subgraph()),
             "g/node \"n\" (If): it holds a subgraph, and control flow is not supported here",
         ),
