@@ -6,6 +6,7 @@ mod inspect;
 mod lint;
 mod quantize;
 mod run;
+mod simplify;
 mod verify;
 
 use std::sync::atomic::AtomicBool;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Lint(lint::Arguments),
     /// Explain a lint rule or a pass.
     Explain(explain::Arguments),
+    /// Make a model smaller and faster without changing what it computes.
+    Simplify(simplify::Arguments),
     /// Convert a model to one precision, without a recipe.
     Convert(convert::Arguments),
     /// Run a model over an image or a folder, tile by tile.
@@ -46,6 +49,7 @@ impl Command {
             Self::Inspect(arguments) => arguments.run(&cx),
             Self::Lint(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
+            Self::Simplify(arguments) => arguments.run(&cx),
             Self::Convert(arguments) => arguments.run(&cx),
             Self::Run(arguments) => arguments.run(&cx),
             Self::Verify(arguments) => arguments.run(&cx),

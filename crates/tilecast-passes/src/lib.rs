@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Target`] (what a runtime executes well, one file each under `targets/`) → [`PrecisionPlan`] (node →
 //! precision, each with a reason) → the passes that carry it out ([`InsertQdq`], [`ConvertFloat16`],
-//! [`StoreFloat16`]) → [`run_pass`], the driver that applies what a pass proposes.
+//! [`StoreFloat16`]) → [`run_pass`], which applies what a pass proposes. [`simplify()`] runs the passes that make a graph
+//! smaller, from lists that say why each stands where it does; [`Facts`] is what they know about shapes.
 //!
 //! A pass proposes a patch and never touches the graph; it declines with a reason where it cannot prove that it may
 //! rewrite. This crate never runs a model and reads no file.
@@ -11,16 +12,26 @@ mod names;
 mod pass;
 mod plan;
 mod precision;
+mod simplify;
 mod targets;
 
 pub use pass::{
     Decline, Numerics, Outcome, Pass, PassContext, PassError, PassMeta, PassReport, run_pass,
+    run_pass_with,
 };
 pub use plan::{
     Decision, Override, OverrideError, Pins, PlanRequest, Precision, PrecisionPlan, Reason,
     normalization_nodes,
 };
 pub use precision::{ConvertFloat16, InsertQdq, PerChannel, StoreFloat16};
+pub use simplify::{
+    CLEANUP, ChannelNorms, Dump, Ended, Entry, Extent, FUSIONS, Facts, FoldBatchNorm,
+    FoldConstants, FoldPad, FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish,
+    FuseLayerNorm, FusePixelShuffle, InputExtents, MAX_ROUNDS, MergeCasts,
+    MergeCommonSubexpressions, MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes,
+    MergeTransposes, PassDecline, RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs,
+    ReplaceCastLike, SimplifyOptions, SimplifyReport, SlicesToSplit, simplify,
+};
 pub use targets::{Float16, TARGETS, Target, target_by_name};
 
 /// Every pass, for `tilecast explain` and the generated reference.
@@ -28,4 +39,25 @@ pub const PASSES: &[&PassMeta] = &[
     &precision::INSERT_QDQ,
     &precision::CONVERT_FLOAT16,
     &precision::STORE_FLOAT16,
+    &simplify::REMOVE_INITIALIZER_INPUTS,
+    &simplify::REPLACE_CAST_LIKE,
+    &simplify::FOLD_CONSTANTS,
+    &simplify::FOLD_SHAPES,
+    &simplify::REMOVE_DEAD_NODES,
+    &simplify::MERGE_CASTS,
+    &simplify::MERGE_TRANSPOSES,
+    &simplify::MERGE_RESHAPES,
+    &simplify::REMOVE_IDENTITY,
+    &simplify::MERGE_DUPLICATE_INITIALIZERS,
+    &simplify::MERGE_COMMON_SUBEXPRESSIONS,
+    &simplify::MERGE_EQUAL_SIZES,
+    &simplify::FOLD_PAD,
+    &simplify::FOLD_BATCH_NORM,
+    &simplify::FOLD_SCALE_SHIFT,
+    &simplify::SLICES_TO_SPLIT,
+    &simplify::FUSE_LAYER_NORM,
+    &simplify::FUSE_GROUP_NORM,
+    &simplify::FUSE_GELU,
+    &simplify::FUSE_HARD_SWISH,
+    &simplify::FUSE_PIXEL_SHUFFLE,
 ];

@@ -1,8 +1,11 @@
 //! What a pass is, and the driver that applies what it proposes.
 
+use std::cell::OnceCell;
 use std::fmt;
 
-use tilecast_onnx::{ApplyError, Graph, Model, NodeId, Patch};
+use tilecast_onnx::{ApplyError, Graph, Model, NodeId, Patch, Tensor};
+
+use crate::simplify::{Facts, InputExtents};
 
 /// What a rewrite may do to the numbers; decides which tests a pass owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,17 @@ pub enum Outcome {
     Rewrite(Box<Patch>),
 }
 
+impl Outcome {
+    /// This rewrite, where it changes anything.
+    pub(crate) fn of(patch: Patch) -> Self {
+        if patch.is_empty() {
+            Self::Unchanged
+        } else {
+            Self::Rewrite(Box::new(patch))
+        }
+    }
+}
+
 /// A place that a pass left alone, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Decline {
@@ -64,14 +78,52 @@ pub struct Decline {
 #[derive(Debug)]
 pub struct PassContext {
     opset: i64,
+    ir_version: i64,
+    inputs: InputExtents,
+    facts: OnceCell<Facts>,
     declines: Vec<Decline>,
 }
 
 impl PassContext {
+    fn of(model: &Model, inputs: &InputExtents) -> Self {
+        Self {
+            opset: model.opset(),
+            ir_version: model.proto().ir_version.unwrap_or_default(),
+            inputs: inputs.clone(),
+            facts: OnceCell::new(),
+            declines: Vec::new(),
+        }
+    }
+
     /// Opset version of the default domain.
     #[must_use]
     pub fn opset(&self) -> i64 {
         self.opset
+    }
+
+    /// Version of the model's IR.
+    #[must_use]
+    pub fn ir_version(&self) -> i64 {
+        self.ir_version
+    }
+
+    /// The constant behind a value that no caller of the model can replace: an initializer that is no graph input, or
+    /// the value of a `Constant` node. `None` too where the payload cannot be read.
+    ///
+    /// An initializer that is a graph input as well is only a default since IR version 4. Before, every initializer had
+    /// to be listed among the inputs, and runtimes take it for a constant.
+    #[must_use]
+    pub fn constant(&self, graph: &Graph<'_>, value: &str) -> Option<Tensor> {
+        if is_default_only(graph, value, self.ir_version) {
+            return None;
+        }
+        graph.constant(value).ok().flatten()
+    }
+
+    /// Shapes, element types and shape arithmetic of `graph`, which is the one the pass was given. Computed on first use.
+    pub fn facts(&self, graph: &Graph<'_>) -> &Facts {
+        self.facts
+            .get_or_init(|| Facts::of(graph, self.ir_version, &self.inputs))
     }
 
     /// Records that a node was left alone.
@@ -115,16 +167,36 @@ impl PassError {
     }
 }
 
+/// Whether a value is an initializer that a caller may replace, because it is a graph input too.
+pub(crate) fn is_default_only(graph: &Graph<'_>, value: &str, ir_version: i64) -> bool {
+    const FIRST_IR_WITH_DEFAULTS: i64 = 4;
+    ir_version >= FIRST_IR_WITH_DEFAULTS
+        && graph
+            .proto()
+            .input
+            .iter()
+            .any(|v| v.name.as_deref() == Some(value))
+}
+
 /// Runs a pass and applies its patch; the model is verified afterwards and unchanged on error.
 ///
 /// # Errors
 /// The pass's own error, or [`ApplyError`] wrapped with the pass's id where it proposed an invalid graph.
 pub fn run_pass(pass: &dyn Pass, model: &mut Model) -> Result<PassReport, PassError> {
+    run_pass_with(pass, model, &InputExtents::default())
+}
+
+/// As [`run_pass`], with input extents other than the graph declares.
+///
+/// # Errors
+/// As [`run_pass`].
+pub fn run_pass_with(
+    pass: &dyn Pass,
+    model: &mut Model,
+    inputs: &InputExtents,
+) -> Result<PassReport, PassError> {
     let meta = pass.meta();
-    let mut cx = PassContext {
-        opset: model.opset(),
-        declines: Vec::new(),
-    };
+    let mut cx = PassContext::of(model, inputs);
     let before = model.graph_proto().node.len();
     let outcome = pass.run(&model.graph(), &mut cx)?;
     let changed = match outcome {

@@ -5,7 +5,7 @@ mod ort_cpu;
 
 use tilecast_quant::{QuantType, Symmetry};
 
-use crate::Precision;
+use crate::{ChannelNorms, Precision};
 
 /// What a target does with a node that the plan gives FP16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Target {
     pub absorbed_ops: &'static [&'static str],
     /// What FP16 means here.
     pub float16: Float16,
+    /// How normalizations over the channels of an image are best expressed.
+    pub channel_norms: ChannelNorms,
 }
 
 impl Target {

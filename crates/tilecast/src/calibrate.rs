@@ -139,7 +139,8 @@ pub(crate) fn count_tiles(
     Ok(total)
 }
 
-/// Observes the named values over all tiles of all images.
+/// Observes the named values over all tiles of all images. `done` counts tiles, over several calls where the caller makes
+/// several; without values there is nothing to run.
 ///
 /// # Errors
 /// An image cannot be read, the model cannot be run, or the user interrupts.
@@ -148,8 +149,12 @@ pub(crate) fn calibrate(
     model: &Model,
     images: &[ImageFile],
     options: &CalibrateOptions<'_>,
+    done: &AtomicUsize,
     cx: &Context<'_>,
 ) -> Result<CalibrationTable, Failure> {
+    if options.values.is_empty() {
+        return Ok(CalibrationTable::default());
+    }
     let input = model
         .graph()
         .inputs()
@@ -157,7 +162,6 @@ pub(crate) fn calibrate(
         .and_then(|v| v.name.clone())
         .unwrap_or_default();
     let mut table = CalibrationTable::default();
-    let done = AtomicUsize::new(0);
     // Nearly all images have tiles of one shape.
     let mut last: Option<(Vec<usize>, Arc<dyn Session>)> = None;
     for file in images {
@@ -176,7 +180,7 @@ pub(crate) fn calibrate(
             }
         };
         last = Some((dims, session.clone()));
-        let observed = observe_image(session.as_ref(), &image, &plan, options, cx, &done)
+        let observed = observe_image(session.as_ref(), &image, &plan, options, cx, done)
             .map_err(|f| f.about(file.path.display()))?;
         table.merge(&observed);
     }

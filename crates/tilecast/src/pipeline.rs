@@ -1,10 +1,11 @@
-//! The main job, stage by stage: recipe → load → lint → calibrate → plan → rewrite → save → validate → report and gate.
+//! The main job, stage by stage: recipe → load → lint → prepare → plan → calibrate → rewrite → save → validate → report and gate.
 //!
 //! One file per stage under `pipeline/`, one type at each boundary, so that a stage cannot be skipped by accident.
 
 mod calibrate_stage;
 mod lint_stage;
 mod load_stage;
+mod prepare_stage;
 mod report_stage;
 mod rewrite_stage;
 mod save_stage;
@@ -59,7 +60,8 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
 
     let loaded = load_stage::load(recipe, clock, cx)?;
     let linted = lint_stage::lint(loaded, clock, cx)?;
-    let calibrated = calibrate_stage::calibrate(linted, &engine, clock, cx)?;
+    let prepared = prepare_stage::prepare(linted, &engine, clock, cx)?;
+    let calibrated = calibrate_stage::calibrate(prepared, &engine, clock, cx)?;
     let rewritten = rewrite_stage::rewrite(calibrated, clock, cx)?;
     let saved = save_stage::save(rewritten, &folder, clock, cx)?;
     let validated = validate_stage::validate(saved, &engine, clock, cx)?;

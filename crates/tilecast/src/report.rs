@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tilecast_analysis::{Finding, TilingAnalysis};
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
+use tilecast_passes::SimplifyReport;
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
+use crate::prepare::EqualityCheck;
 use crate::stages::StageCost;
 
 pub use crate::calibrate::CalibratedRange;
@@ -36,6 +38,8 @@ pub struct Report {
     pub model: ModelFacts,
     /// Tiling and precision hazards.
     pub lint: Vec<Finding>,
+    /// How the model was simplified for each target before anything else was done to it.
+    pub prepare: Vec<PrepareFacts>,
     /// How images were tiled for validation, and what tiling alone costs.
     pub tiling: TilingFacts,
     /// What ranges were taken from.
@@ -90,6 +94,17 @@ pub struct ModelFacts {
     pub nodes: usize,
     /// Opset version of the default domain.
     pub opset: i64,
+}
+
+/// What was done to the model before its precision was changed.
+#[derive(Clone, Debug, Serialize)]
+pub struct PrepareFacts {
+    /// Target that it was simplified for.
+    pub target: &'static str,
+    /// The applied passes, and the places left alone.
+    pub passes: SimplifyReport,
+    /// Runs before and after on the same input.
+    pub checks: Vec<EqualityCheck>,
 }
 
 /// How images were tiled.
@@ -171,8 +186,8 @@ pub struct CalibrationFacts {
     pub images: Vec<FileFacts>,
     /// Images held out.
     pub holdout: Vec<FileFacts>,
-    /// Range per activation.
-    pub ranges: BTreeMap<String, CalibratedRange>,
+    /// Range per activation of the simplified model, per target.
+    pub ranges: BTreeMap<&'static str, BTreeMap<String, CalibratedRange>>,
 }
 
 /// One artifact.

@@ -5,4 +5,5 @@ pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod run;
+pub(crate) mod simplify;
 pub(crate) mod verify;

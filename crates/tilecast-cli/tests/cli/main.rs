@@ -15,6 +15,7 @@ mod json;
 mod model_failures;
 mod output_failures;
 mod recipe_failures;
+mod simplify;
 mod support;
 mod text;
 mod tiles;

@@ -1,6 +1,7 @@
 //! Any runtime that reads QDQ models, GPUs first.
 
 use super::{Float16, Target};
+use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
 /// Standard QDQ around convolutions, everything else in FP16. Scales stay in FP32: Q/DQ with FP16 scales need opset 19
@@ -13,4 +14,5 @@ pub(super) const GENERIC: Target = Target {
     quantized_ops: &["Conv"],
     absorbed_ops: &["Relu"],
     float16: Float16::Compute,
+    channel_norms: ChannelNorms::Decomposed,
 };

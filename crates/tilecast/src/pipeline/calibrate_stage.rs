@@ -1,76 +1,87 @@
-//! Stage 3: ranges of the activations that some artifact quantizes, observed once for all artifacts.
+//! Stage 4: precision plans, and ranges of the activations that some artifact quantizes, observed once per target.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 
 use tilecast_exec::Engine;
 use tilecast_passes::PrecisionPlan;
 use tilecast_quant::estimator_by_name;
 
-use super::lint_stage::LintedJob;
-use crate::calibrate::{
-    CalibrateOptions, CalibratedRange, CalibrationTable, calibrate as observe, count_tiles,
-};
+use super::prepare_stage::PreparedJob;
+use crate::calibrate::{CalibrateOptions, CalibratedRange, calibrate as observe, count_tiles};
 use crate::context::{Context, Event};
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
 /// A job whose artifacts have precision plans and the ranges that these need.
 pub(super) struct CalibratedJob {
-    pub(super) linted: LintedJob,
+    pub(super) prepared: PreparedJob,
     /// One per artifact.
     pub(super) plans: Vec<PrecisionPlan>,
-    pub(super) ranges: BTreeMap<String, CalibratedRange>,
+    /// One per prepared target: range by name of the value.
+    pub(super) ranges: Vec<BTreeMap<String, CalibratedRange>>,
 }
 
 pub(super) fn calibrate(
-    linted: LintedJob,
+    prepared: PreparedJob,
     engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<CalibratedJob, Failure> {
-    let job = &linted.job;
-    let plans: Vec<PrecisionPlan> =
-        clock.run(cx, "plan", "artifacts", job.artifacts.len(), || {
-            Ok::<_, Failure>(
-                job.artifacts
-                    .iter()
-                    .map(|(request, _)| request.plan(&job.model))
-                    .collect(),
-            )
-        })?;
-    let mut values = Vec::new();
-    for ((request, _), plan) in job.artifacts.iter().zip(&plans) {
+    let job = &prepared.linted.job;
+    let estimator = estimator_by_name(job.recipe.recipe.calibration.range.name())
+        .map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
+    let mut plans = Vec::new();
+    let mut values = vec![Vec::new(); prepared.targets.len()];
+    for (index, (request, _)) in job.artifacts.iter().enumerate() {
+        let target = prepared.target_of(index);
+        let model = &prepared.targets[target].prepared.model;
+        let plan = request.plan(model);
         for pattern in plan.unmatched(&request.overrides) {
             cx.emit(&Event::Warning(&format!(
-                "artifact `{}`: override `{pattern}` matches no node",
+                "artifact `{}`: override `{pattern}` matches no node of the simplified model",
                 request.name
             )));
         }
-        values.extend(request.calibrated_values(&job.model, plan));
+        values[target].extend(request.calibrated_values(model, &plan));
+        plans.push(plan);
     }
-    values.sort_unstable();
-    values.dedup();
-    let table = if values.is_empty() {
-        CalibrationTable::default()
-    } else {
-        let options = CalibrateOptions {
-            values,
-            geometry: &linted.geometry,
-            tile_px: Some(job.tile_px()),
-            memory_bytes: job.memory_bytes(),
-            value_range: job.value_range,
-        };
-        let images = &job.images.calibration;
-        let total = count_tiles(images, &options)?;
-        clock.run(cx, "calibrate", "tiles", total, || {
-            observe(engine, &job.model, images, &options, cx)
-        })?
-    };
-    let estimator = estimator_by_name(job.recipe.recipe.calibration.range.name())
-        .map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
-    let ranges = table.ranges(estimator.as_ref())?;
+    let images = &job.images.calibration;
+    let options: Vec<CalibrateOptions<'_>> = values
+        .into_iter()
+        .map(|mut values| {
+            values.sort_unstable();
+            values.dedup();
+            CalibrateOptions {
+                values,
+                geometry: &prepared.linted.geometry,
+                tile_px: Some(job.tile_px()),
+                memory_bytes: job.memory_bytes(),
+                value_range: job.value_range,
+            }
+        })
+        .collect();
+    let mut total = 0;
+    for options in options.iter().filter(|o| !o.values.is_empty()) {
+        total += count_tiles(images, options)?;
+    }
+    let tables = clock.run(cx, "calibrate", "tiles", total, || {
+        let done = AtomicUsize::new(0);
+        prepared
+            .targets
+            .iter()
+            .zip(&options)
+            .map(|(target, options)| {
+                observe(engine, &target.prepared.model, images, options, &done, cx)
+            })
+            .collect::<Result<Vec<_>, Failure>>()
+    })?;
+    let ranges = tables
+        .iter()
+        .map(|table| table.ranges(estimator.as_ref()))
+        .collect::<Result<_, _>>()?;
     Ok(CalibratedJob {
-        linted,
+        prepared,
         plans,
         ranges,
     })

@@ -1,4 +1,4 @@
-//! Stage 7: the report is put together, judged by the gates and written as JSON and Markdown.
+//! Stage 8: the report is put together, judged by the gates and written as JSON and Markdown.
 
 use std::path::Path;
 
@@ -6,12 +6,13 @@ use tilecast_onnx::write_atomically;
 use tilecast_passes::PrecisionPlan;
 
 use super::load_stage::{file_facts, sha256};
+use super::prepare_stage::{PreparedJob, PreparedTarget};
 use super::validate_stage::ValidatedJob;
 use crate::context::Context;
 use crate::images::ImageFile;
 use crate::report::{
-    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, Quality, REPORT_FILES,
-    REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
+    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, PrepareFacts, Quality,
+    REPORT_FILES, REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
 };
 use crate::stages::StageClock;
 use crate::verbs::inspect::count_parameters;
@@ -27,16 +28,30 @@ pub(super) fn report(
     let ValidatedJob { saved, images } = validated;
     let rewritten = saved.rewritten;
     let calibrated = rewritten.calibrated;
-    let linted = calibrated.linted;
+    let PreparedJob { linted, targets } = calibrated.prepared;
+    let ranges = targets
+        .iter()
+        .zip(calibrated.ranges)
+        .filter(|(_, ranges)| !ranges.is_empty())
+        .map(|(target, ranges)| (target.target.name, ranges))
+        .collect();
+    let prepare = targets
+        .into_iter()
+        .map(|PreparedTarget { target, prepared }| PrepareFacts {
+            target: target.name,
+            passes: prepared.report,
+            checks: prepared.checks,
+        })
+        .collect();
     let job = linted.job;
-    let fp32_bytes = job.model.encoded_len();
+    let fp32_bytes = job.model.stored_bytes() as usize;
 
     let mut artifacts = Vec::new();
     let plans = calibrated.plans.iter().zip(rewritten.models);
     for (index, (((request, gates), file), (plan, (_, passes)))) in
         job.artifacts.iter().zip(saved.files).zip(plans).enumerate()
     {
-        let bytes = file.model.encoded_len();
+        let bytes = file.model.stored_bytes() as usize;
         artifacts.push(ArtifactReport {
             name: request.name.clone(),
             precision: request.precision.to_string(),
@@ -75,12 +90,13 @@ pub(super) fn report(
             opset: job.model.opset(),
         },
         lint: linted.findings,
+        prepare,
         tiling: TilingFacts::new(linted.geometry.analysis(), job.tile_px(), &images),
         calibration: CalibrationFacts {
             range: job.recipe.recipe.calibration.range.name().to_owned(),
             images: facts(&job.images.calibration)?,
             holdout: facts(&job.images.holdout)?,
-            ranges: calibrated.ranges,
+            ranges,
         },
         passed: artifacts.iter().all(|a| a.quality.passed),
         artifacts,

@@ -1,4 +1,4 @@
-//! Stage 4: every precision plan is carried out on a copy of the model.
+//! Stage 5: every precision plan is carried out on a copy of the prepared model.
 
 use tilecast_onnx::Model;
 use tilecast_passes::PassReport;
@@ -20,18 +20,23 @@ pub(super) fn rewrite(
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<RewrittenJob, Failure> {
-    let job = &calibrated.linted.job;
-    let ranges = calibrated
-        .ranges
-        .iter()
-        .map(|(name, range)| (name.clone(), range.range()))
-        .collect();
+    let prepared = &calibrated.prepared;
+    let job = &prepared.linted.job;
     let models = clock.run(cx, "rewrite", "artifacts", job.artifacts.len(), || {
         let mut models = Vec::new();
-        for ((request, _), plan) in job.artifacts.iter().zip(&calibrated.plans) {
+        for (index, (request, _)) in job.artifacts.iter().enumerate() {
             cx.check()?;
+            let target = prepared.target_of(index);
+            let ranges = calibrated.ranges[target]
+                .iter()
+                .map(|(name, range)| (name.clone(), range.range()))
+                .collect();
             let rewritten = request
-                .rewrite(&job.model, plan, &ranges)
+                .rewrite(
+                    &prepared.targets[target].prepared.model,
+                    &calibrated.plans[index],
+                    &ranges,
+                )
                 .map_err(|f| f.about(format!("artifact `{}`", request.name)))?;
             models.push(rewritten);
             cx.emit(&Event::Progress { done: models.len() });

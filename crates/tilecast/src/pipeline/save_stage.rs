@@ -1,4 +1,4 @@
-//! Stage 5: artifacts are written, and read back: what is validated is the file that ships.
+//! Stage 6: artifacts are written, and read back: what is validated is the file that ships.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(super) fn save(
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<SavedJob, Failure> {
-    let job = &rewritten.calibrated.linted.job;
+    let job = &rewritten.calibrated.prepared.linted.job;
     let stem = job
         .model
         .path()

@@ -1,4 +1,4 @@
-//! Stage 6: FP32 and every artifact run over the held-out images, tiled alike; FP32 also runs whole.
+//! Stage 7: FP32 and every artifact run over the held-out images, tiled alike; FP32 also runs whole.
 
 use tilecast_exec::Engine;
 use tilecast_onnx::Model;
@@ -22,7 +22,7 @@ pub(super) fn validate(
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<ValidatedJob, Failure> {
-    let linted = &saved.rewritten.calibrated.linted;
+    let linted = &saved.rewritten.calibrated.prepared.linted;
     let job = &linted.job;
     let options = CompareOptions {
         geometry: &linted.geometry,

@@ -29,6 +29,20 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         report.model.nodes,
         report.model.opset
     )?;
+    for prepared in &report.prepare {
+        let [before, after] = prepared.passes.nodes;
+        let largest = prepared
+            .checks
+            .iter()
+            .map(|c| c.relative)
+            .fold(0.0, f64::max);
+        writeln!(
+            out,
+            "Prepared for {}: {before} nodes to {after}; outputs before and after differ by {largest:.1e} of their \
+             range at most.\n",
+            prepared.target
+        )?;
+    }
     artifacts(&report.artifacts, out)?;
     tiling(&report.tiling, out)?;
     images(&report.artifacts, out)?;

@@ -1,13 +1,14 @@
 //! `convert`: one conversion without a recipe.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
-use tilecast_passes::{PassReport, Precision, target_by_name};
+use tilecast_passes::{PassReport, Precision, TARGETS, Target, target_by_name};
 use tilecast_quant::estimator_by_name;
 use tilecast_tile::ValueRange;
 
@@ -60,29 +61,8 @@ pub struct ConvertOutcome {
 /// # Errors
 /// A file cannot be read or written, INT8 lacks images, or a pass cannot do its work.
 pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOutcome, Failure> {
-    let target = target_by_name(&settings.target).ok_or_else(|| {
-        let known: Vec<_> = tilecast_passes::TARGETS.iter().map(|t| t.name).collect();
-        Failure::new(
-            FailureKind::Usage,
-            format!("there is no target `{}`", settings.target),
-        )
-        .with_help(format!("known: {}", known.join(", ")))
-    })?;
-    let folder = settings
-        .output
-        .parent()
-        .filter(|f| !f.as_os_str().is_empty());
-    if let Some(missing) = folder.filter(|f| !f.is_dir()) {
-        return Err(Failure::new(
-            FailureKind::Io,
-            format!(
-                "cannot write `{}`: there is no folder `{}`",
-                settings.output.display(),
-                missing.display()
-            ),
-        )
-        .with_help("create it first"));
-    }
+    let target = find_target(&settings.target)?;
+    check_output_folder(&settings.output)?;
     let model = Model::load(&settings.model)?;
     let request = default_artifact(settings.to, target);
     let plan = request.plan(&model);
@@ -109,7 +89,7 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
             let total = count_tiles(&images, &options)?;
             let engine = TractEngine::new();
             let table = clock.run(cx, "calibrate", "tiles", total, || {
-                calibrate(&engine, &model, &images, &options, cx)
+                calibrate(&engine, &model, &images, &options, &AtomicUsize::new(0), cx)
             })?;
             let estimator = estimator_by_name("percentile")
                 .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
@@ -126,9 +106,34 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     Ok(ConvertOutcome {
         schema: "tilecast.convert/1",
         path: settings.output.display().to_string(),
-        bytes: converted.encoded_len(),
-        bytes_ratio: converted.encoded_len() as f64 / model.encoded_len() as f64,
+        bytes: converted.stored_bytes() as usize,
+        bytes_ratio: converted.stored_bytes() as f64 / model.stored_bytes() as f64,
         nodes: plan.counts(),
         passes,
     })
+}
+
+/// The target of this name.
+pub(super) fn find_target(name: &str) -> Result<&'static Target, Failure> {
+    target_by_name(name).ok_or_else(|| {
+        let known: Vec<_> = TARGETS.iter().map(|t| t.name).collect();
+        Failure::new(FailureKind::Usage, format!("there is no target `{name}`"))
+            .with_help(format!("known: {}", known.join(", ")))
+    })
+}
+
+/// Finds out before the work that the folder of an output is missing.
+pub(super) fn check_output_folder(output: &Path) -> Result<(), Failure> {
+    match output.parent().filter(|f| !f.as_os_str().is_empty()) {
+        Some(missing) if !missing.is_dir() => Err(Failure::new(
+            FailureKind::Io,
+            format!(
+                "cannot write `{}`: there is no folder `{}`",
+                output.display(),
+                missing.display()
+            ),
+        )
+        .with_help("create it first")),
+        _ => Ok(()),
+    }
 }

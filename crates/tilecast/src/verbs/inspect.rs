@@ -93,7 +93,7 @@ pub fn inspect(path: &Path, cx: &Context<'_>) -> Result<Inspection, Failure> {
     let mut bytes_per_type: BTreeMap<&'static str, usize> = BTreeMap::new();
     for tensor in &graph.initializer {
         let data_type = tensor.data_type.and_then(DataType::from_code);
-        let payload = tensor.raw_data.as_ref().map_or(0, bytes::Bytes::len);
+        let payload = tilecast_onnx::Tensor::from_proto(tensor).map_or(0, |t| t.bytes().len());
         *bytes_per_type
             .entry(data_type.map_or("unknown", DataType::name))
             .or_default() += payload;
@@ -119,7 +119,7 @@ pub fn inspect(path: &Path, cx: &Context<'_>) -> Result<Inspection, Failure> {
             .collect::<Vec<_>>()
             .join(" "),
         parameters: count_parameters(&model),
-        bytes: model.encoded_len(),
+        bytes: model.stored_bytes() as usize,
         bytes_per_type,
         bytes_at: sizes(&model),
         nodes: graph.node.len(),
@@ -164,7 +164,7 @@ pub(crate) fn count_parameters(model: &Model) -> usize {
 /// File sizes after conversion. Activation ranges are two scalars each whatever they are, so a made-up range gives the
 /// true size.
 fn sizes(model: &Model) -> BTreeMap<&'static str, usize> {
-    let mut sizes = BTreeMap::from([("fp32", model.encoded_len())]);
+    let mut sizes = BTreeMap::from([("fp32", model.stored_bytes() as usize)]);
     for (name, request) in default_artifacts() {
         let plan = request.plan(model);
         let unit = tilecast_quant::Range::new(0.0, 1.0).expect("0 and 1 are ordered");
@@ -174,7 +174,7 @@ fn sizes(model: &Model) -> BTreeMap<&'static str, usize> {
             .map(|value| (value, unit))
             .collect();
         if let Ok((converted, _)) = request.rewrite(model, &plan, &ranges) {
-            sizes.insert(name, converted.encoded_len());
+            sizes.insert(name, converted.stored_bytes() as usize);
         }
     }
     sizes

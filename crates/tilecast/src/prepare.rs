@@ -1,0 +1,182 @@
+//! Preparing a model: the simplification passes, and the proof by running that they changed nothing.
+
+use serde::Serialize;
+use tilecast_analysis::analyze;
+use tilecast_exec::{Engine, HostTensor, SessionOptions};
+use tilecast_onnx::Model;
+use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
+use tilecast_passes::{SimplifyOptions, SimplifyReport, simplify};
+
+use crate::{Failure, FailureKind};
+
+/// Most that an output may change, as a share of the range of the original output.
+const TOLERANCE: f64 = 1e-4;
+
+/// A simplified model and what was done to it.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) model: Model,
+    pub(crate) report: SimplifyReport,
+    pub(crate) checks: Vec<EqualityCheck>,
+}
+
+/// One run of the model before and after.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EqualityCheck {
+    /// Height and width of the input, pixels.
+    pub size_px: [usize; 2],
+    /// Largest absolute difference of any output.
+    pub max_abs: f64,
+    /// The same as a share of the range of that output.
+    pub relative: f64,
+}
+
+/// Simplifies a copy of `model` and runs both at two sizes on the same input.
+///
+/// # Errors
+/// A pass fails, the model cannot be run, or an output changed by more than 1e-4 of its range: a bug in a pass, by which
+/// no model may be harmed.
+pub(crate) fn prepare(
+    model: &Model,
+    options: SimplifyOptions<'_>,
+    engine: &dyn Engine,
+) -> Result<Prepared, Failure> {
+    let mut simplified = model.clone();
+    let report = simplify(&mut simplified, options)?;
+    let mut checks = Vec::new();
+    for size_px in sizes(model) {
+        let check = compare(model, &simplified, size_px, engine)?;
+        if check.relative.is_nan() || check.relative > TOLERANCE {
+            let passes: Vec<&str> = report.steps.iter().map(|s| s.pass).collect();
+            return Err(Failure::new(
+                FailureKind::Internal,
+                format!(
+                    "simplifying `{}` changed its output by {:.1e} of its range at {}x{} px; passes applied: {}",
+                    model.path().display(),
+                    check.relative,
+                    size_px[1],
+                    size_px[0],
+                    passes.join(", ")
+                ),
+            )
+            .with_help("nothing was written; `tilecast simplify --stop-after N` finds the pass, please report it"));
+        }
+        checks.push(check);
+    }
+    Ok(Prepared {
+        model: simplified,
+        report,
+        checks,
+    })
+}
+
+/// A square and an oblong, both multiples of what the model needs; the declared size where the model has only one.
+fn sizes(model: &Model) -> Vec<[usize; 2]> {
+    let analysis = analyze(model).ok();
+    if let Some(declared) = analysis.as_ref().and_then(|a| a.declared_size) {
+        return vec![declared];
+    }
+    let unit = analysis
+        .map_or(16, |a| a.alignment_px.max(1))
+        .next_multiple_of(16);
+    vec![[4 * unit, 4 * unit], [5 * unit, 6 * unit]]
+}
+
+fn compare(
+    before: &Model,
+    after: &Model,
+    size_px: [usize; 2],
+    engine: &dyn Engine,
+) -> Result<EqualityCheck, Failure> {
+    let graph = before.graph();
+    let mut inputs = Vec::new();
+    let mut options = SessionOptions::default();
+    for (index, input) in graph.inputs().enumerate() {
+        let dims = concrete_dims(input, size_px)?;
+        let n = dims.iter().product();
+        inputs.push(HostTensor::new(dims.clone(), noise(n, index as u64)));
+        options
+            .input_shapes
+            .push((input.name.clone().unwrap_or_default(), dims));
+    }
+    let run = |model: &Model| -> Result<Vec<HostTensor>, Failure> {
+        Ok(engine.load(model, &options)?.run(&inputs)?)
+    };
+    let mut check = EqualityCheck {
+        size_px,
+        max_abs: 0.0,
+        relative: 0.0,
+    };
+    for (expected, found) in run(before)?.iter().zip(run(after)?) {
+        let (mut low, mut high, mut difference) = (f32::INFINITY, f32::NEG_INFINITY, 0.0_f32);
+        let mut comparable = expected.dims() == found.dims();
+        for (&a, &b) in expected.data().iter().zip(found.data()) {
+            low = low.min(a);
+            high = high.max(a);
+            if a.is_finite() && b.is_finite() {
+                difference = difference.max((a - b).abs());
+            } else {
+                comparable &= a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+            }
+        }
+        let max_abs = if comparable {
+            f64::from(difference)
+        } else {
+            f64::NAN
+        };
+        // An output that is the same everywhere has no range; its own size is the next best measure.
+        let range = f64::from(high - low).max(f64::from(high.abs().max(f32::MIN_POSITIVE)) * 1e-3);
+        check.max_abs = worse(check.max_abs, max_abs);
+        check.relative = worse(check.relative, max_abs / range);
+    }
+    Ok(check)
+}
+
+/// The larger of two figures, where what is not a number is worst.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
+}
+
+/// Dimensions of an input with batch 1 and this image size in the place of names.
+fn concrete_dims(input: &ValueInfoProto, size_px: [usize; 2]) -> Result<Vec<usize>, Failure> {
+    let name = input.name.as_deref().unwrap_or_default();
+    let shape = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(TypeValue::Tensor(tensor)) => tensor.shape.as_ref(),
+        _ => None,
+    };
+    let dims = shape.map(|s| s.dim.as_slice()).unwrap_or_default();
+    let free = [1, 0, size_px[0], size_px[1]];
+    dims.iter()
+        .enumerate()
+        .map(|(axis, dim)| match &dim.value {
+            Some(DimValue::DimValue(n)) => usize::try_from(*n).ok(),
+            _ if dims.len() == 4 && axis != 1 => Some(free[axis]),
+            _ => None,
+        })
+        .collect::<Option<Vec<_>>>()
+        .filter(|dims| !dims.is_empty())
+        .ok_or_else(|| {
+            Failure::new(
+                FailureKind::Model,
+                format!("input `{name}` has no shape that could be fed to check the simplified model"),
+            )
+            .with_help("give inputs a shape [N, C, H, W] with a number of channels when exporting the model")
+        })
+}
+
+/// Values in [0, 1) that depend on nothing but position and seed.
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    (0..n as u64)
+        .map(|i| {
+            // The finalizer of SplitMix64 (Steele, Lea, Flood, 2014).
+            let mut z = (i ^ (seed << 48)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1_u64 << 24) as f32
+        })
+        .collect()
+}

@@ -1,0 +1,81 @@
+//! `simplify`: the prepare passes alone.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tilecast_exec::TractEngine;
+use tilecast_onnx::Model;
+use tilecast_passes::{SimplifyOptions, SimplifyReport};
+
+use super::convert::{check_output_folder, find_target};
+use crate::Failure;
+use crate::context::Context;
+use crate::prepare::{EqualityCheck, prepare};
+use crate::stages::StageClock;
+
+/// What to simplify, and how far.
+#[derive(Clone, Debug)]
+pub struct SimplifySettings {
+    /// Model file.
+    pub model: PathBuf,
+    /// Where to write.
+    pub output: PathBuf,
+    /// Target runtime, by name.
+    pub target: String,
+    /// Ends after this many rewrites, to find the one that does harm.
+    pub stop_after: Option<usize>,
+    /// Folder that gets the model after each rewrite.
+    pub dump: Option<PathBuf>,
+}
+
+/// What was written; the JSON document of `simplify`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SimplifyOutcome {
+    /// Format of this document.
+    pub schema: &'static str,
+    /// File written.
+    pub path: String,
+    /// File sizes before and after.
+    pub bytes: [usize; 2],
+    /// What was done, and what was left alone.
+    #[serde(flatten)]
+    pub report: SimplifyReport,
+    /// Runs before and after on the same input.
+    pub checks: Vec<EqualityCheck>,
+}
+
+/// Simplifies a model file and checks that its outputs are unchanged.
+///
+/// # Errors
+/// A file cannot be read or written, the model cannot be run for the check, or an output changed.
+pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<SimplifyOutcome, Failure> {
+    let target = find_target(&settings.target)?;
+    check_output_folder(&settings.output)?;
+    let model = Model::load(&settings.model)?;
+    let mut failed_dump = None;
+    let mut dump = |step: usize, pass: &'static str, model: &Model| {
+        if let (Some(folder), None) = (&settings.dump, &failed_dump) {
+            failed_dump = model
+                .save(&folder.join(format!("{step:03}-{pass}.onnx")))
+                .err();
+        }
+    };
+    let mut options = SimplifyOptions::for_target(target);
+    options.stop_after = settings.stop_after;
+    options.dump = Some(&mut dump);
+    let prepared = StageClock::default().run(cx, "simplify", "passes", 0, || {
+        prepare(&model, options, &TractEngine::new())
+    })?;
+    if let Some(error) = failed_dump {
+        return Err(error.into());
+    }
+    cx.check()?;
+    prepared.model.save(&settings.output)?;
+    Ok(SimplifyOutcome {
+        schema: "tilecast.simplify/1",
+        path: settings.output.display().to_string(),
+        bytes: [model.stored_bytes(), prepared.model.stored_bytes()].map(|b| b as usize),
+        report: prepared.report,
+        checks: prepared.checks,
+    })
+}
