@@ -2,20 +2,57 @@
 
 use std::collections::HashMap;
 
-use crate::proto::{NodeProto, TypeProto, TypeValue};
+use crate::graph::subgraphs;
+use crate::proto::{GraphProto, NodeProto, TypeProto, TypeValue};
 use crate::{DataType, Graph};
 
 /// Element type per value name; values of operators outside the tables are absent.
 pub type TypeMap<'a> = HashMap<&'a str, DataType>;
 
+/// Element type of a value of the graphs around a body, by name.
+pub type OuterTypes<'o> = dyn Fn(&str) -> Option<DataType> + 'o;
+
 /// Infers element types from graph inputs, initializers, recorded `value_info` and the operators' type rules.
 ///
-/// Operators of other domains, and those whose outputs come out of a subgraph, leave their outputs unknown unless
-/// `value_info` records them. Linear in the graph.
+/// Operators of other domains leave their outputs unknown unless `value_info` records them. Linear in the graph and the
+/// bodies nested in it; the values of bodies are not in the result ([`infer_body_types`]).
 #[must_use]
 pub fn infer_types<'a>(graph: &Graph<'a>) -> TypeMap<'a> {
-    let proto = graph.proto();
+    infer(graph.proto(), &[], &|_| None)
+}
+
+/// As [`infer_types`], for a graph in an attribute of `node`. The types of what the node hands to its body are taken from
+/// `outer`, and so are those of what the body captures.
+#[must_use]
+pub fn infer_body_types<'a>(
+    node: &NodeProto,
+    body: &'a GraphProto,
+    outer: &OuterTypes<'_>,
+) -> TypeMap<'a> {
+    let of_input = |slot: usize| node.input_name(slot).and_then(outer);
+    let handed: Vec<Option<DataType>> = match node.op() {
+        "Loop" => [Some(DataType::I64), Some(DataType::Bool)]
+            .into_iter()
+            .chain((2..node.input.len()).map(of_input))
+            .collect(),
+        "Scan" => (0..node.input.len()).map(of_input).collect(),
+        _ => vec![],
+    };
+    infer(body, &handed, outer)
+}
+
+/// `handed` are the types of the graph inputs, where they do not declare their own.
+fn infer<'a>(
+    proto: &'a GraphProto,
+    handed: &[Option<DataType>],
+    outer: &OuterTypes<'_>,
+) -> TypeMap<'a> {
     let mut types = TypeMap::new();
+    for (input, data_type) in proto.input.iter().zip(handed) {
+        if let (Some(name), Some(data_type)) = (input.name.as_deref(), data_type) {
+            types.insert(name, *data_type);
+        }
+    }
     for value in proto
         .value_info
         .iter()
@@ -29,7 +66,11 @@ pub fn infer_types<'a>(graph: &Graph<'a>) -> TypeMap<'a> {
             types.insert(name, data_type);
         }
     }
-    for tensor in &proto.initializer {
+    let sparse = proto
+        .sparse_initializer
+        .iter()
+        .filter_map(|s| s.values.as_ref());
+    for tensor in proto.initializer.iter().chain(sparse) {
         if let (Some(name), Some(data_type)) = (
             tensor.name.as_deref(),
             tensor.data_type.and_then(DataType::from_code),
@@ -37,17 +78,43 @@ pub fn infer_types<'a>(graph: &Graph<'a>) -> TypeMap<'a> {
             types.insert(name, data_type);
         }
     }
-    for (_, node) in graph.nodes() {
+    for node in &proto.node {
+        let from_body = body_output_types(node, &|name| {
+            types.get(name).copied().or_else(|| outer(name))
+        });
         for slot in 0..node.output.len() {
             let Some(name) = node.output_name(slot) else {
                 continue;
             };
-            if let Some(data_type) = output_type(node, slot, &types) {
+            let known = |name: &str| types.get(name).copied().or_else(|| outer(name));
+            let data_type = from_body.get(slot).copied().flatten();
+            if let Some(data_type) = data_type.or_else(|| output_type(node, slot, &known)) {
                 types.insert(name, data_type);
             }
         }
     }
     types
+}
+
+/// Types of the outputs of a node that runs a body: those of the body's outputs.
+fn body_output_types(node: &NodeProto, outer: &OuterTypes<'_>) -> Vec<Option<DataType>> {
+    // The first output of a loop's body is the condition to go on.
+    let skipped = match node.op() {
+        "If" | "Scan" => 0,
+        "Loop" => 1,
+        _ => return vec![],
+    };
+    let Some(body) = subgraphs(node)
+        .next()
+        .filter(|_| node.domain_name().is_empty())
+    else {
+        return vec![];
+    };
+    let types = infer_body_types(node, body, outer);
+    let outputs = body.output.iter().skip(skipped);
+    let name = outputs.map(|output| output.name.as_deref().unwrap_or_default());
+    name.map(|name| types.get(name).copied().or_else(|| outer(name)))
+        .collect()
 }
 
 /// Element type of a dense tensor type.
@@ -58,15 +125,11 @@ fn element_type(r#type: &TypeProto) -> Option<DataType> {
     }
 }
 
-fn output_type(node: &NodeProto, slot: usize, types: &TypeMap<'_>) -> Option<DataType> {
+fn output_type(node: &NodeProto, slot: usize, types: &OuterTypes<'_>) -> Option<DataType> {
     if !node.domain_name().is_empty() {
         return None;
     }
-    let of_input = |slot: usize| {
-        node.input_name(slot)
-            .and_then(|name| types.get(name))
-            .copied()
-    };
+    let of_input = |slot: usize| node.input_name(slot).and_then(types);
     let of_code = |attribute: &str| {
         node.int(attribute)
             .ok()
@@ -74,7 +137,10 @@ fn output_type(node: &NodeProto, slot: usize, types: &TypeMap<'_>) -> Option<Dat
             .and_then(|c| DataType::from_code(c as i32))
     };
     match node.op() {
-        "If" | "Loop" | "Scan" | "SequenceAt" | "OptionalGetElement" => None,
+        // Subgraphs answer elsewhere; the rest gives sequences and optionals, or takes them.
+        "If" | "Loop" | "Scan" | "SequenceAt" | "SequenceConstruct" | "SequenceEmpty"
+        | "SequenceErase" | "SequenceInsert" | "SequenceMap" | "SplitToSequence"
+        | "ConcatFromSequence" | "Optional" | "OptionalGetElement" => None,
         "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression" => {
             Some(DataType::I64)
         }
@@ -100,6 +166,7 @@ fn output_type(node: &NodeProto, slot: usize, types: &TypeMap<'_>) -> Option<Dat
             .or(of_code("output_dtype"))
             .or(Some(DataType::U8)),
         "DequantizeLinear" => of_code("output_dtype").or(of_input(1)),
+        "RMSNormalization" => of_input(1),
         "DynamicQuantizeLinear" => Some(if slot == 1 {
             DataType::F32
         } else {

@@ -18,7 +18,7 @@
 
 mod bias;
 mod binning;
-mod float16;
+mod half_float;
 mod histogram;
 mod histogram_serde;
 mod params;
@@ -31,7 +31,7 @@ pub use bias::{
     QuantizeBiasError, QuantizedBias, RaisedScales, quantize_bias, raise_weight_scales_for_bias,
 };
 pub use binning::MAX_BINS_PER_SIDE;
-pub use float16::{F16_MAX, F16Loss, f16_loss, f32_to_f16_bytes, round_to_f16_in_place};
+pub use half_float::{HalfFormat, HalfLoss};
 pub use histogram::{Bin, Histogram};
 pub use histogram_serde::DecodeHistogramError;
 pub use quantize::{dequantize_slice, fake_quantize_in_place, quantize_slice, quantize_value};

@@ -24,7 +24,10 @@ impl Binding {
     /// The positions of the inputs that are fed.
     pub(super) fn fed(self, inputs: &[Tensor]) -> Vec<usize> {
         let feedable = |tensor: &Tensor| {
-            matches!(tensor.data_type(), DataType::F32 | DataType::F16) && !tensor.is_empty()
+            matches!(
+                tensor.data_type(),
+                DataType::F32 | DataType::F16 | DataType::BF16
+            ) && !tensor.is_empty()
         };
         let n = match self {
             Self::Every => inputs.len(),

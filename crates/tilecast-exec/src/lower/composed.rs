@@ -8,7 +8,7 @@
 use tilecast_onnx::proto::{AttributeProto, NodeProto};
 use tilecast_onnx::{AttributeError, DataType, attribute, node};
 
-use super::{Constant, LoweredNode, Lowering, Operation, PrepareError, ValueId};
+use super::{Constant, LoweredNode, Lowering, Operation, PrepareError, ValueId, half_format};
 
 /// The defaults of `Selu`, as the operator's definition has them.
 const SELU_ALPHA: f32 = 1.673_263_2;
@@ -186,17 +186,18 @@ impl<'a> Lowering<'a, '_> {
         self.define_rounded(output, value, path)
     }
 
-    /// Gives the result of a composition its name, rounded where the graph has it in float16.
+    /// Gives the result of a composition its name, rounded where the graph has it in 16 bits.
     fn define_rounded(
         &mut self,
         output: &'a str,
         value: ValueId,
         path: &str,
     ) -> Result<(), PrepareError> {
-        let value = match self.computed_type(output, path)? {
-            DataType::F16 => self.push_unary(path, Operation::RoundF16, value),
-            DataType::F32 => value,
-            other => {
+        let data_type = self.computed_type(output, path)?;
+        let value = match (half_format(data_type), data_type) {
+            (Some(format), _) => self.push_unary(path, Operation::Round(format), value),
+            (None, DataType::F32) => value,
+            (None, other) => {
                 let reason = format!(
                     "it computes in {other}, which is not supported here; convert the model to float32 or float16"
                 );

@@ -3,7 +3,9 @@
 use tilecast_onnx::DataType;
 use tilecast_onnx::proto::{DimValue, Dimension, TypeProto, TypeValue, ValueInfoProto};
 
-use super::{LoweredInput, Lowering, Operation, PrepareError, ValueId};
+use super::{
+    LoweredInput, Lowering, Operation, PrepareError, ValueId, half_format, is_single_or_half,
+};
 use crate::SessionOptions;
 
 impl Lowering<'_, '_> {
@@ -38,11 +40,11 @@ impl Lowering<'_, '_> {
                 dims,
                 value,
             });
-            let value = match data_type {
-                DataType::F16 => {
-                    self.push_unary(format!("input `{name}`"), Operation::RoundF16, value)
+            let value = match half_format(data_type) {
+                Some(format) => {
+                    self.push_unary(format!("input `{name}`"), Operation::Round(format), value)
                 }
-                _ => value,
+                None => value,
             };
             self.define(name, value)?;
         }
@@ -62,13 +64,13 @@ impl Lowering<'_, '_> {
             .collect()
     }
 
-    /// The element type of a graph input or output: float32 or float16.
+    /// The element type of a graph input or output: float32 or a 16-bit float.
     fn border_type(&self, name: &str, side: &str) -> Result<DataType, PrepareError> {
         let refuse = |reason: String| Err(PrepareError::new(format!("{side} `{name}`"), reason));
         match self.data_type(name) {
-            Some(data_type @ (DataType::F32 | DataType::F16)) => Ok(data_type),
+            Some(data_type) if is_single_or_half(data_type) => Ok(data_type),
             Some(other) => refuse(format!(
-                "it is {other}; only float32 and float16 tensors are supported at the border"
+                "it is {other}; only float32, float16 and bfloat16 tensors are supported at the border"
             )),
             None => refuse("its element type is not known; declare it in the model".into()),
         }

@@ -1,8 +1,8 @@
 //! From an ONNX graph to nodes that are computed in float32, with every loss of precision an explicit node.
 //!
 //! What an engine with fast float32 kernels and nothing else needs, with the numbers of the original graph:
-//! - float16 values are float32 values that went through [`Operation::RoundF16`]: storage in half precision, arithmetic
-//!   in single, as a GPU does it;
+//! - float16 and bfloat16 values are float32 values that went through [`Operation::Round`]: storage in 16 bits, arithmetic
+//!   in single precision, as a GPU does it;
 //! - a `QuantizeLinear` and its `DequantizeLinear` are one [`Operation::FakeQuant`]; a dequantized constant is a float32
 //!   constant;
 //! - an operator that tract computes otherwise than ONNX defines it is made of others;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, Graph, Model, Tensor, TypeMap, infer_types};
-use tilecast_quant::QuantParams;
+use tilecast_quant::{HalfFormat, QuantParams};
 
 use crate::SessionOptions;
 
@@ -55,8 +55,8 @@ pub(crate) enum Operation {
     Onnx(Box<NodeProto>),
     /// Quantization and dequantization with the same parameters.
     FakeQuant(QuantParams),
-    /// Rounding to the nearest float16, overflow to infinity.
-    RoundF16,
+    /// Rounding to the nearest number of a 16-bit format, overflow to infinity.
+    Round(HalfFormat),
     /// The identity, at which a value is shown to the observer; the number is its place among the observed names.
     Observe(usize),
     /// The identity, across which the engine may fuse nothing.
@@ -201,8 +201,7 @@ impl<'a> Lowering<'a, '_> {
     fn define(&mut self, name: &'a str, value: ValueId) -> Result<(), PrepareError> {
         let mut value = value;
         let slots = self.observed.remove(name).unwrap_or_default();
-        if !slots.is_empty() && !matches!(self.data_type(name), Some(DataType::F32 | DataType::F16))
-        {
+        if !slots.is_empty() && !self.data_type(name).is_some_and(is_single_or_half) {
             return Err(cannot_observe(name, "is not a float tensor"));
         }
         for slot in slots {
@@ -281,11 +280,25 @@ fn cannot_observe(name: &str, reason: &str) -> PrepareError {
     )
 }
 
-/// Element types in which lowered nodes compute, float16 standing for rounded float32.
+/// The 16-bit format that an element type is, if it is one.
+fn half_format(data_type: DataType) -> Option<HalfFormat> {
+    match data_type {
+        DataType::F16 => Some(HalfFormat::F16),
+        DataType::BF16 => Some(HalfFormat::BF16),
+        _ => None,
+    }
+}
+
+/// Float types that are computed in float32.
+fn is_single_or_half(data_type: DataType) -> bool {
+    data_type == DataType::F32 || half_format(data_type).is_some()
+}
+
+/// Element types in which lowered nodes compute, 16-bit floats standing for rounded float32.
 fn is_computable(data_type: DataType) -> bool {
     use DataType as T;
     matches!(
         data_type,
-        T::F32 | T::F16 | T::F64 | T::I64 | T::I32 | T::U8 | T::I8 | T::Bool
+        T::F32 | T::F16 | T::BF16 | T::F64 | T::I64 | T::I32 | T::U8 | T::I8 | T::Bool
     )
 }

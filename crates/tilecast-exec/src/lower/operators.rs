@@ -1,11 +1,14 @@
-//! Ordinary operators: which results are rounded to float16, and which nodes are only another name for their input.
+//! Ordinary operators: which results are rounded to 16 bits, and which nodes are only another name for their input.
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, NodeId, Tensor, attribute};
 
-use super::{Constant, LoweredNode, Lowering, Operation, PrepareError, ValueId, is_computable};
+use super::{
+    Constant, LoweredNode, Lowering, Operation, PrepareError, ValueId, half_format, is_computable,
+    is_single_or_half,
+};
 
-/// Operators whose results are among their inputs' values, or are exact in float16 if the inputs are: rounding again
+/// Operators whose results are among their inputs' values, or are exact in 16 bits if the inputs are: rounding again
 /// would change nothing. An operator with a constant of its own (`Pad`, `Clip`) is not one of them, for an attribute
 /// holds that constant in float32.
 const ROUNDED_ALREADY: &[&str] = &[
@@ -85,7 +88,7 @@ impl<'a> Lowering<'a, '_> {
         self.lower_computed(node, node.clone(), inputs, path)
     }
 
-    /// An operator that is computed in float32 where it says float16. `computed` is `node` or the same operator with its
+    /// An operator that is computed in float32 where it says float16 or bfloat16. `computed` is `node` or the same operator with its
     /// attributes in float32.
     fn lower_operator(
         &mut self,
@@ -126,8 +129,8 @@ impl<'a> Lowering<'a, '_> {
             outputs,
         });
         for (name, mut value, data_type) in named {
-            if rounds && data_type == DataType::F16 {
-                value = self.push_unary(path, Operation::RoundF16, value);
+            if let Some(format) = half_format(data_type).filter(|_| rounds) {
+                value = self.push_unary(path, Operation::Round(format), value);
             }
             self.define(name, value)?;
         }
@@ -136,62 +139,53 @@ impl<'a> Lowering<'a, '_> {
 
     /// A conversion between float types is rounding or nothing; other conversions are computed.
     fn lower_cast(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
-        use DataType as T;
         let (Some(from), Some(output)) = (node.input_name(0), node.output_name(0)) else {
             return Err(PrepareError::new(path, "it has no input or no output"));
         };
-        match (self.data_type(from), self.data_type(output)) {
-            (Some(T::F32 | T::F16 | T::BF16), Some(T::F32)) | (Some(T::F16), Some(T::F16)) => {
-                let value = self.value(from, path)?;
-                if self.constants.contains_key(&value) {
-                    self.values.insert(output, value);
-                    return Ok(());
-                }
-                self.define(output, value)
-            }
-            (Some(T::F32 | T::BF16), Some(T::F16)) => {
-                let value = self.value(from, path)?;
-                if let Some(Constant::Float { dims, data }) = self.constants.get(&value) {
-                    let (dims, mut data) = (dims.clone(), data.clone());
-                    tilecast_quant::round_to_f16_in_place(&mut data);
-                    let value = self.new_constant(Constant::Float { dims, data });
-                    self.values.insert(output, value);
-                    return Ok(());
-                }
-                let value = self.push_unary(path, Operation::RoundF16, value);
-                self.define(output, value)
-            }
-            (Some(T::F64), Some(T::F16)) => Err(PrepareError::new(
+        let (source, target) = (self.data_type(from), self.data_type(output));
+        let format = target.and_then(half_format);
+        if source == Some(DataType::F64) && format.is_some() {
+            return Err(PrepareError::new(
                 path,
-                "it converts float64 to float16, which is not supported here; convert to float32 first",
-            )),
-            (_, to) => {
-                let to = match to {
-                    Some(T::F16) => T::F32,
-                    Some(to) => to,
-                    None => self.computed_type(output, path)?,
-                };
-                let cast = tilecast_onnx::node("Cast", path, &[], &[])
-                    .with_attribute(attribute::int("to", i64::from(to.code())));
-                let value = self.value(from, path)?;
-                self.lower_computed(node, cast, vec![Some(value)], path)
-            }
+                "it converts float64 to a 16-bit float, which is not supported here; convert to float32 first",
+            ));
         }
+        if source.is_some_and(is_single_or_half) && target.is_some_and(is_single_or_half) {
+            let value = self.value(from, path)?;
+            let Some(format) = format.filter(|_| source != target) else {
+                return self.define(output, value);
+            };
+            let value = match self.constants.get(&value) {
+                Some(Constant::Float { dims, data }) => {
+                    let (dims, mut data) = (dims.clone(), data.clone());
+                    format.round_in_place(&mut data);
+                    self.new_constant(Constant::Float { dims, data })
+                }
+                _ => self.push_unary(path, Operation::Round(format), value),
+            };
+            return self.define(output, value);
+        }
+        let to = match target {
+            Some(target) if is_single_or_half(target) => DataType::F32,
+            Some(target) => target,
+            None => self.computed_type(output, path)?,
+        };
+        let cast = tilecast_onnx::node("Cast", path, &[], &[])
+            .with_attribute(attribute::int("to", i64::from(to.code())));
+        let value = self.value(from, path)?;
+        self.lower_computed(node, cast, vec![Some(value)], path)
     }
 
-    /// Whether the first input of a node is float32, or float16 that is computed as float32.
+    /// Whether the first input of a node is float32, or a 16-bit float that is computed as float32.
     fn is_float(&self, node: &NodeProto) -> bool {
         let data_type = node.input_name(0).and_then(|name| self.data_type(name));
-        matches!(data_type, Some(DataType::F32 | DataType::F16))
+        data_type.is_some_and(is_single_or_half)
     }
 
     /// A remainder of floats with the sign of the divisor is new in the format, and tract loses the sign of its zeros.
     fn lower_mod(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
         let data_type = node.input_name(0).and_then(|name| self.data_type(name));
-        let is_float = matches!(
-            data_type,
-            Some(DataType::F32 | DataType::F16 | DataType::F64)
-        );
+        let is_float = data_type.is_some_and(|t| t == DataType::F64 || is_single_or_half(t));
         if is_float && matches!(node.int("fmod"), Ok(None | Some(0))) {
             return Err(PrepareError::new(
                 path,
@@ -258,7 +252,7 @@ fn is_rounded_already(node: &NodeProto) -> bool {
     }
 }
 
-/// A `ConstantOfShape` whose fill value is float32 where it was float16, or left out: tract would take a float64.
+/// A `ConstantOfShape` whose fill value is float32 where it was a 16-bit float, or left out: tract would take a float64.
 fn with_float_fill(node: &NodeProto) -> NodeProto {
     let mut filled = node.clone();
     if node.find_attribute("value").is_none() {
@@ -268,7 +262,7 @@ fn with_float_fill(node: &NodeProto) -> NodeProto {
     for attribute in &mut filled.attribute {
         let fill = attribute.t.as_deref().map(Tensor::from_proto);
         if let Some(Ok(fill)) = fill
-            && fill.data_type() == DataType::F16
+            && half_format(fill.data_type()).is_some()
             && let Some(values) = fill.to_f32_vec()
         {
             *attribute =

@@ -2,7 +2,7 @@
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, Tensor};
-use tilecast_quant::{QuantParams, QuantType, Scale, ZeroPoint, round_to_f16_in_place};
+use tilecast_quant::{HalfFormat, QuantParams, QuantType, Scale, ZeroPoint};
 
 use super::{Constant, Lowering, Operation, PrepareError};
 
@@ -214,7 +214,7 @@ fn dequantize_constant(
         data.extend(block.iter().map(|q| (q - zero_point) as f32 * scale));
     }
     if scale.data_type() == DataType::F16 {
-        round_to_f16_in_place(&mut data);
+        HalfFormat::F16.round_in_place(&mut data);
     }
     Ok(data)
 }

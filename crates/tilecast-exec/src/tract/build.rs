@@ -92,7 +92,7 @@ impl Builder<'_> {
         let op = match &node.operation {
             Operation::Onnx(proto) => self.onnx_operator(proto, node)?,
             Operation::FakeQuant(parameters) => ops::fake_quant(*parameters),
-            Operation::RoundF16 => ops::round_f16(),
+            Operation::Round(format) => ops::round(*format),
             Operation::Observe(slot) => ops::observe(Some(*slot)),
             Operation::Barrier => ops::observe(None),
         };

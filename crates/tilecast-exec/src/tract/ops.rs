@@ -1,6 +1,6 @@
-//! Operators that tract does not have: fake quantization, rounding to float16, and points of observation.
+//! Operators that tract does not have: fake quantization, rounding to 16-bit floats, and points of observation.
 
-use tilecast_quant::{QuantParams, fake_quantize_in_place, round_to_f16_in_place};
+use tilecast_quant::{HalfFormat, QuantParams, fake_quantize_in_place};
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_hir::internal::{
     DatumType, ElementWiseIntoHir, EvalContext, EvalOp, InferenceOp, Op, StaticName, TValue, TVec,
@@ -29,17 +29,18 @@ impl ElementWiseMiniOp for FakeQuant {
     }
 }
 
-/// Rounds to the nearest float16, in place.
+/// Rounds to the nearest number of a 16-bit format, in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct RoundF16;
+struct Round(HalfFormat);
 
-impl ElementWiseMiniOp for RoundF16 {
+impl ElementWiseMiniOp for Round {
     fn name(&self) -> String {
-        "RoundF16".into()
+        format!("Round{:?}", self.0)
     }
 
     fn eval_in_place(&self, tensor: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
-        round_to_f16_in_place(tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
+        self.0
+            .round_in_place(tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?);
         Ok(())
     }
 }
@@ -85,8 +86,8 @@ pub(super) fn fake_quant(parameters: QuantParams) -> Box<dyn InferenceOp> {
     ElementWiseOp(Box::new(FakeQuant(parameters)), None).into_hir()
 }
 
-pub(super) fn round_f16() -> Box<dyn InferenceOp> {
-    ElementWiseOp(Box::new(RoundF16), None).into_hir()
+pub(super) fn round(format: HalfFormat) -> Box<dyn InferenceOp> {
+    ElementWiseOp(Box::new(Round(format)), None).into_hir()
 }
 
 pub(super) fn observe(slot: Option<usize>) -> Box<dyn InferenceOp> {

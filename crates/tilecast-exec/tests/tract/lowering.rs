@@ -1,6 +1,6 @@
 //! Rounding, fake quantization, constants, names: exact on small graphs.
 
-use half::f16;
+use half::{bf16, f16};
 use tilecast_exec::{Engine, HostTensor, SessionOptions, TractEngine};
 use tilecast_onnx::{DataType, Tensor, attribute, node};
 
@@ -61,6 +61,23 @@ fn a_cast_to_float16_rounds_and_a_cast_back_does_nothing() {
     ];
     let y = Small::new(x.dims(), nodes, vec![]).run(&x);
     assert_identical("cast", y.data(), &round(x.data()));
+}
+
+#[test]
+fn bfloat16_rounds_like_float16_with_its_own_step() {
+    let x = hard_values();
+    let nodes = vec![
+        node("Cast", "down", &["x"], &["h"]).with_attribute(float16_cast(DataType::BF16)),
+        node("Add", "add", &["h", "h"], &["s"]),
+        node("Cast", "up", &["s"], &["y"]).with_attribute(float16_cast(DataType::F32)),
+    ];
+    let y = Small::new(x.dims(), nodes, vec![]).run(&x);
+    let doubled: Vec<f32> = x
+        .data()
+        .iter()
+        .map(|&v| bf16::from_f32(2.0 * bf16::from_f32(v).to_f32()).to_f32())
+        .collect();
+    assert_identical("bfloat16", y.data(), &doubled);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{
     DataType, Graph, NodeId, Patch, Tensor, TypeMap, attribute, infer_types, node,
 };
-use tilecast_quant::f32_to_f16_bytes;
+use tilecast_quant::HalfFormat;
 
 use crate::names::FreshNames;
 use crate::plan::stays_float32;
@@ -216,7 +216,7 @@ impl<'g> Rewrite<'_, 'g> {
             let half = Tensor::from_raw(
                 DataType::F16,
                 tensor.dims().to_vec(),
-                f32_to_f16_bytes(&values).into(),
+                HalfFormat::F16.to_bytes(&values).into(),
             )
             .expect("two bytes per element");
             let keep_single = readers.single || self.graph.is_output(value);
@@ -260,8 +260,12 @@ fn to_half(node: &NodeProto, name: &'static str) -> Result<NodeProto, String> {
                 .unwrap_or_default(),
             None => vec![0.0],
         };
-        let half = Tensor::from_raw(DataType::F16, vec![1], f32_to_f16_bytes(&fill).into())
-            .map_err(|e| e.to_string())?;
+        let half = Tensor::from_raw(
+            DataType::F16,
+            vec![1],
+            HalfFormat::F16.to_bytes(&fill).into(),
+        )
+        .map_err(|e| e.to_string())?;
         attribute::tensor(name, &half)
     } else {
         attribute::int(name, i64::from(DataType::F16.code()))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 use tilecast_onnx::{DataType, Graph, Patch, Tensor, attribute, node};
-use tilecast_quant::f32_to_f16_bytes;
+use tilecast_quant::HalfFormat;
 
 use crate::names::FreshNames;
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta, Precision, PrecisionPlan};
@@ -67,7 +67,7 @@ impl Pass for StoreFloat16<'_> {
                     _ => continue,
                 };
                 let values = tensor.to_f32_vec().unwrap_or_default();
-                if tilecast_quant::f16_loss(&values).overflowed > 0 {
+                if HalfFormat::F16.loss(&values).overflowed > 0 {
                     cx.decline(
                         graph,
                         id,
@@ -81,7 +81,7 @@ impl Pass for StoreFloat16<'_> {
                 let half = Tensor::from_raw(
                     DataType::F16,
                     tensor.dims().to_vec(),
-                    f32_to_f16_bytes(&values).into(),
+                    HalfFormat::F16.to_bytes(&values).into(),
                 )
                 .expect("two bytes per element");
                 // Tag and length of a node in the graph take up to four bytes more.
