@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Side fed to the network while calibrating, pixels.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     tile: u32,
+    /// Convert the model as it is, without simplifying it for the target first.
+    #[arg(long)]
+    no_simplify: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -53,6 +56,7 @@ impl Arguments {
             target: self.target,
             tile_px: self.tile as usize,
             memory_bytes: DEFAULT_MEMORY_BYTES,
+            simplify: !self.no_simplify,
         };
         let outcome = tilecast::convert(&settings, cx)?;
         if self.json {

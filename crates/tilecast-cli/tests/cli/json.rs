@@ -165,7 +165,24 @@ fn convert_states_what_it_wrote() {
         assert_eq!(document["bytes"], folder.read("new.onnx").len());
         assert_keys(&document, &[("bytes_ratio", "number"), ("nodes", "map")]);
         assert_keys(&document["nodes"], &[(to, "number")]);
+        assert_eq!(document["prepare"]["target"], "generic");
+        assert_keys(&document["prepare"]["passes"], &[("steps", "list")]);
+        assert_eq!(document["prepare"]["checks"].as_array().unwrap().len(), 2);
     }
+}
+
+#[test]
+fn convert_prepares_the_model_unless_told_not_to() {
+    let folder = Folder::new();
+    folder.write(NAFNET, sample_model(NAFNET));
+    let line = format!("convert {NAFNET} --to fp16 -o new.onnx --json");
+    let prepared = folder.succeed_with_json(&line);
+    let nodes = [0, 1].map(|i| prepared["prepare"]["passes"]["nodes"][i].as_u64().unwrap());
+    assert!(nodes[0] > 2 * nodes[1], "{nodes:?}");
+    let as_it_is = folder.succeed_with_json(&format!("{line} --no-simplify"));
+    assert_eq!(as_it_is["prepare"], Value::Null);
+    let counted = |document: &Value| document["nodes"]["fp16"].as_u64().unwrap();
+    assert!(counted(&as_it_is) > counted(&prepared));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
-use tilecast_passes::{PassReport, Precision, TARGETS, Target, target_by_name};
+use tilecast_passes::{PassReport, Precision, SimplifyOptions, TARGETS, Target, target_by_name};
 use tilecast_quant::estimator_by_name;
 use tilecast_tile::ValueRange;
 
@@ -17,6 +17,8 @@ use crate::context::Context;
 use crate::geometry::Geometry;
 use crate::images::find_images;
 use crate::pipeline::default_artifact;
+use crate::prepare::prepare;
+use crate::report::PrepareFacts;
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
@@ -37,6 +39,8 @@ pub struct ConvertSettings {
     pub tile_px: usize,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
+    /// Whether the model is simplified for the target first, as the main job does.
+    pub simplify: bool,
 }
 
 /// What was written; the JSON document of `convert`.
@@ -52,22 +56,49 @@ pub struct ConvertOutcome {
     pub bytes_ratio: f64,
     /// Number of nodes per precision, of those that compute with floats.
     pub nodes: BTreeMap<&'static str, usize>,
-    /// What the passes did.
+    /// How the model was simplified first; null where that was not wanted.
+    pub prepare: Option<PrepareFacts>,
+    /// What the passes that change precision did.
     pub passes: Vec<PassReport>,
 }
 
 /// Converts a model file.
 ///
 /// # Errors
-/// A file cannot be read or written, INT8 lacks images, or a pass cannot do its work.
+/// A file cannot be read or written, the model cannot be run to check that simplifying it changed nothing, INT8 lacks
+/// images, or a pass cannot do its work.
 pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOutcome, Failure> {
     let target = find_target(&settings.target)?;
     check_output_folder(&settings.output)?;
-    let model = Model::load(&settings.model)?;
+    let original = Model::load(&settings.model)?;
+    let original_bytes = original.stored_bytes();
+    let engine = TractEngine::new();
+    let mut clock = StageClock::default();
+    let (model, prepare) = if settings.simplify {
+        let options = SimplifyOptions::for_target(target);
+        let prepared = clock
+            .run(cx, "prepare", "targets", 0, || {
+                prepare(&original, options, &engine)
+            })
+            .map_err(|failure| match (failure.kind(), failure.help()) {
+                (FailureKind::Model, None) => {
+                    failure.with_help("`--no-simplify` converts the model as it is")
+                }
+                _ => failure,
+            })?;
+        let facts = PrepareFacts {
+            target: target.name,
+            passes: prepared.report,
+            checks: prepared.checks,
+        };
+        (prepared.model, Some(facts))
+    } else {
+        (original, None)
+    };
+    cx.check()?;
     let request = default_artifact(settings.to, target);
     let plan = request.plan(&model);
     let values = request.calibrated_values(&model, &plan);
-    let mut clock = StageClock::default();
     let ranges = match (&settings.calibration, values.is_empty()) {
         (_, true) => BTreeMap::new(),
         (None, false) => {
@@ -87,7 +118,6 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
                 value_range: ValueRange::UNIT,
             };
             let total = count_tiles(&images, &options)?;
-            let engine = TractEngine::new();
             let table = clock.run(cx, "calibrate", "tiles", total, || {
                 calibrate(&engine, &model, &images, &options, &AtomicUsize::new(0), cx)
             })?;
@@ -107,8 +137,9 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         schema: "tilecast.convert/1",
         path: settings.output.display().to_string(),
         bytes: converted.stored_bytes() as usize,
-        bytes_ratio: converted.stored_bytes() as f64 / model.stored_bytes() as f64,
+        bytes_ratio: converted.stored_bytes() as f64 / original_bytes as f64,
         nodes: plan.counts(),
+        prepare,
         passes,
     })
 }
