@@ -18,6 +18,8 @@ pub struct Patch {
     initializers: Vec<TensorProto>,
     removed_initializers: BTreeSet<String>,
     removed_inputs: BTreeSet<String>,
+    redirected_outputs: BTreeMap<String, String>,
+    strips_metadata: bool,
     value_types: BTreeMap<String, Option<crate::DataType>>,
     opset: Option<i64>,
     ir_version: Option<i64>,
@@ -40,6 +42,8 @@ impl Patch {
             && self.initializers.is_empty()
             && self.removed_initializers.is_empty()
             && self.removed_inputs.is_empty()
+            && self.redirected_outputs.is_empty()
+            && !self.strips_metadata
             && self.value_types.is_empty()
     }
 
@@ -90,6 +94,20 @@ impl Patch {
         self.removed_inputs.insert(name.to_owned());
     }
 
+    /// Drops documentation strings and metadata of the graph, its nodes, values and initializers, and of graphs inside nodes,
+    /// and recorded types and shapes that follow from standard operators. What the model itself says in `metadata_props`
+    /// stays: programs read it.
+    pub fn strip_metadata(&mut self) {
+        self.strips_metadata = true;
+    }
+
+    /// Makes another value the graph output that `name` was. For graphs inside nodes, whose outputs are known by position;
+    /// the outputs of a model keep their names.
+    pub fn redirect_output(&mut self, name: &str, to: &str) {
+        self.redirected_outputs
+            .insert(name.to_owned(), to.to_owned());
+    }
+
     /// Corrects the recorded element type of a value (`value_info`, graph inputs and outputs); `None` drops a
     /// `value_info` that no longer holds.
     pub fn set_value_type(&mut self, name: &str, data_type: Option<crate::DataType>) {
@@ -114,8 +132,11 @@ impl Patch {
         if let Some(version) = self.ir_version {
             proto.ir_version = proto.ir_version.max(Some(version));
         }
+        if self.strips_metadata {
+            proto.doc_string = None;
+        }
         if let Some(graph) = proto.graph.as_mut() {
-            self.apply_to_graph(graph);
+            self.apply_to(graph);
         }
         let violations = verify(&proto);
         if !violations.is_empty() {
@@ -125,7 +146,9 @@ impl Patch {
         Ok(())
     }
 
-    fn apply_to_graph(mut self, graph: &mut GraphProto) {
+    /// Applies the patch to a graph inside a node, or to one that is verified later. What it asks of the opset is left to
+    /// the model's own patch.
+    pub fn apply_to(mut self, graph: &mut GraphProto) {
         let old_nodes = std::mem::take(&mut graph.node);
         let mut nodes = Vec::with_capacity(old_nodes.len());
         for (index, node) in old_nodes.into_iter().enumerate() {
@@ -160,7 +183,16 @@ impl Patch {
             }
         }
 
+        if self.strips_metadata {
+            strip_metadata(graph);
+        }
         let graph = &mut graph.fields;
+        for output in &mut graph.output {
+            let name = output.name.as_deref().unwrap_or_default();
+            if let Some(to) = self.redirected_outputs.get(name) {
+                output.name = Some(to.clone());
+            }
+        }
         graph.input.retain(|v| {
             !self
                 .removed_inputs
@@ -193,6 +225,41 @@ impl Patch {
             {
                 tensor.elem_type = Some(data_type.code());
             }
+        }
+    }
+}
+
+fn strip_metadata(graph: &mut GraphProto) {
+    let graph = &mut graph.fields;
+    graph.doc_string = None;
+    graph.metadata_props.clear();
+    let standard: HashSet<&str> = graph
+        .node
+        .iter()
+        .filter(|node| node.domain_name().is_empty())
+        .flat_map(|node| node.output.iter().map(String::as_str))
+        .collect();
+    graph
+        .value_info
+        .retain(|v| !standard.contains(v.name.as_deref().unwrap_or_default()));
+    let values = graph.value_info.iter_mut().chain(&mut graph.input);
+    for value in values.chain(&mut graph.output) {
+        value.doc_string = None;
+        value.metadata_props.clear();
+    }
+    for tensor in &mut graph.initializer {
+        tensor.doc_string = None;
+        tensor.metadata_props.clear();
+    }
+    for node in &mut graph.node {
+        node.doc_string = None;
+        node.metadata_props.clear();
+        for attribute in &mut node.attribute {
+            attribute.doc_string = None;
+            let bodies = attribute.fields.g.as_deref_mut().into_iter();
+            bodies
+                .chain(&mut attribute.fields.graphs)
+                .for_each(strip_metadata);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Graph rewrites, and the precision plan that they carry out.
 //!
 //! Reading order: [`Target`] (what a runtime executes well, one file each under `targets/`) → [`PrecisionPlan`] (node →
-//! precision, each with a reason) → the passes that carry it out ([`InsertQdq`], [`ConvertFloat16`],
+//! precision, each with a reason) → the passes that carry it out ([`InsertQdq`], [`ConvertHalf`],
 //! [`StoreFloat16`]) → [`run_pass`], which applies what a pass proposes. [`simplify()`] runs the passes that make a graph
 //! smaller, from lists that say why each stands where it does; [`Facts`] is what they know about shapes.
 //!
@@ -20,10 +20,10 @@ pub use pass::{
     run_pass_with,
 };
 pub use plan::{
-    Decision, Override, OverrideError, Pins, PlanRequest, Precision, PrecisionPlan, Reason,
-    normalization_nodes,
+    Decision, Override, OverrideError, Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence,
+    RangeStudy, RangeTally, Reason, normalization_nodes,
 };
-pub use precision::{ConvertFloat16, InsertQdq, PerChannel, StoreFloat16};
+pub use precision::{ConvertHalf, InsertQdq, IoTypes, PerChannel, StoreFloat16, StripMetadata};
 pub use simplify::{
     CLEANUP, ChannelNorms, Dump, Ended, Entry, Extent, FUSIONS, Facts, FoldBatchNorm,
     FoldConstants, FoldPad, FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish,
@@ -37,8 +37,9 @@ pub use targets::{Float16, TARGETS, Target, target_by_name};
 /// Every pass, for `tilecast explain` and the generated reference.
 pub const PASSES: &[&PassMeta] = &[
     &precision::INSERT_QDQ,
-    &precision::CONVERT_FLOAT16,
+    &precision::CONVERT_HALF,
     &precision::STORE_FLOAT16,
+    &precision::STRIP_METADATA,
     &simplify::REMOVE_INITIALIZER_INPUTS,
     &simplify::REPLACE_CAST_LIKE,
     &simplify::FOLD_CONSTANTS,

@@ -11,14 +11,21 @@ pub(crate) struct FreshNames {
 }
 
 impl FreshNames {
+    /// Names of nested graphs count: a body sees the names around it.
     pub(crate) fn of(graph: &Graph<'_>) -> Self {
-        let proto = graph.proto();
         let mut taken: HashSet<String> = HashSet::new();
-        for node in &proto.node {
-            taken.extend(node.output.iter().chain(&node.name).cloned());
+        let mut pending = vec![graph.proto()];
+        while let Some(proto) = pending.pop() {
+            for node in &proto.node {
+                taken.extend(node.output.iter().chain(&node.name).cloned());
+                for attribute in &node.attribute {
+                    pending.extend(attribute.g.as_deref().into_iter().chain(&attribute.graphs));
+                }
+            }
+            taken.extend(proto.initializer.iter().filter_map(|t| t.name.clone()));
+            let values = proto.input.iter().chain(&proto.output);
+            taken.extend(values.filter_map(|v| v.name.clone()));
         }
-        taken.extend(proto.initializer.iter().filter_map(|t| t.name.clone()));
-        taken.extend(proto.input.iter().filter_map(|v| v.name.clone()));
         Self { taken }
     }
 

@@ -4,28 +4,37 @@
 //! that carry the plan out, names of nodes need be neither.
 
 mod ends;
+mod half_form;
+mod inner_sums;
+mod keep_in_range;
 mod normalization;
+mod range_study;
 mod shape_work;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use glob::Pattern;
-use tilecast_onnx::{DataType, Graph, NodeId, TypeMap, infer_types};
+use tilecast_onnx::proto::NodeProto;
+use tilecast_onnx::{DataType, Graph, Model, NodeId, TypeMap, infer_body_types, infer_types};
+use tilecast_quant::HalfFormat;
 
 use crate::Target;
 
+pub(crate) use half_form::{Operand, operand, output_follows};
 pub use normalization::normalization_nodes;
-pub(crate) use shape_work::stays_float32;
+pub use range_study::{RangeEvidence, RangeStudy, RangeTally};
 
 /// Precision in which a node computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 8-bit integers between Q/DQ pairs.
     Int8,
     /// IEEE half precision.
     Fp16,
+    /// bfloat16.
+    Bf16,
     /// Single precision.
     Fp32,
 }
@@ -37,8 +46,41 @@ impl Precision {
         match self {
             Self::Int8 => "int8",
             Self::Fp16 => "fp16",
+            Self::Bf16 => "bf16",
             Self::Fp32 => "fp32",
         }
+    }
+
+    /// The 16-bit float format that it is, if it is one.
+    #[must_use]
+    pub fn half_format(self) -> Option<HalfFormat> {
+        match self {
+            Self::Fp16 => Some(HalfFormat::F16),
+            Self::Bf16 => Some(HalfFormat::BF16),
+            Self::Int8 | Self::Fp32 => None,
+        }
+    }
+
+    /// Whether it takes more bits than `other`. FP16 and BF16 take as many.
+    #[must_use]
+    pub fn is_wider_than(self, other: Self) -> bool {
+        self.bits() > other.bits()
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::Int8 => 8,
+            Self::Fp16 | Self::Bf16 => 16,
+            Self::Fp32 => 32,
+        }
+    }
+}
+
+/// The element type of a 16-bit float format.
+pub(crate) fn data_type_of(format: HalfFormat) -> DataType {
+    match format {
+        HalfFormat::F16 => DataType::F16,
+        HalfFormat::BF16 => DataType::BF16,
     }
 }
 
@@ -48,8 +90,17 @@ impl fmt::Display for Precision {
     }
 }
 
+/// The 16-bit float format that an element type is, if it is one.
+pub(crate) fn half_format_of(data_type: DataType) -> Option<HalfFormat> {
+    match data_type {
+        DataType::F16 => Some(HalfFormat::F16),
+        DataType::BF16 => Some(HalfFormat::BF16),
+        _ => None,
+    }
+}
+
 /// Why a node has its precision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// The artifact's own precision.
     Artifact,
@@ -67,10 +118,57 @@ pub enum Reason {
     ComputedWeights,
     /// Computes shapes or scales, which must stay exact.
     ShapeWork,
-    /// The specification gives the operator no FP16 form.
-    NoFloat16Form,
+    /// The specification gives the operator no form in the artifact's precision, at the opset of the model.
+    NoSuchForm,
     /// The recipe says so, with this pattern.
     Override(String),
+    /// A value that it reads or writes came too near the end of the format.
+    ValueRange {
+        /// Name of the value.
+        value: String,
+        /// Largest absolute value that calibration saw.
+        largest: f32,
+        /// Largest that is let through: the format's, with a margin.
+        limit: f32,
+    },
+    /// What it sums inside came too near the end of the format.
+    InnerSum {
+        /// Bound of every partial sum over the observed values.
+        bound: f64,
+        /// Largest that is let through.
+        limit: f32,
+    },
+    /// What it sums inside has no bound.
+    UnboundedSum,
+    /// A constant that it reads becomes infinite in the format.
+    ConstantOverflow {
+        /// Name of the constant.
+        value: String,
+        /// The largest element in magnitude.
+        constant: f32,
+    },
+    /// A constant that it reads becomes zero in the format.
+    ConstantVanishes {
+        /// Name of the constant.
+        value: String,
+        /// The largest element in magnitude.
+        constant: f32,
+    },
+    /// A root, logarithm or divisor of values too small for the format.
+    SmallValues {
+        /// Name of the value.
+        value: String,
+        /// Smallest absolute value above zero that calibration saw; 0 where it is known from a constant.
+        smallest: f32,
+        /// Smallest number of the format with all significant bits.
+        normal: f32,
+    },
+    /// Computes what such a root, logarithm or divisor reads.
+    FeedsSmallValues,
+    /// It can overflow, and nothing was observed to say that it does not.
+    Unobserved,
+    /// All its neighbours compute in FP32.
+    BetweenSingles,
 }
 
 impl fmt::Display for Reason {
@@ -86,14 +184,61 @@ impl fmt::Display for Reason {
             }
             Self::ComputedWeights => "its weights are not constant",
             Self::ShapeWork => "computes shapes or scales",
-            Self::NoFloat16Form => "the operator has no FP16 form",
+            Self::NoSuchForm => "the operator has no form in 16 bits at this opset",
             Self::Override(pattern) => return write!(f, "recipe override `{pattern}`"),
+            Self::ValueRange {
+                value,
+                largest,
+                limit,
+            } => {
+                return write!(
+                    f,
+                    "|`{value}`| reaches {largest:.4}, and {limit} is the limit with its margin"
+                );
+            }
+            Self::InnerSum { bound, limit } => {
+                return write!(
+                    f,
+                    "a sum inside may reach {bound:.4e}, and {limit} is the limit with its margin"
+                );
+            }
+            Self::UnboundedSum => "a sum inside has no bound",
+            Self::ConstantOverflow { value, constant } => {
+                return write!(
+                    f,
+                    "constant `{value}` holds {constant:e}, which becomes infinite"
+                );
+            }
+            Self::ConstantVanishes { value, constant } => {
+                return write!(f, "constant `{value}` of {constant:e} becomes zero");
+            }
+            Self::SmallValues {
+                value, smallest, ..
+            } if *smallest == 0.0 => {
+                return write!(
+                    f,
+                    "`{value}` may be as small as a constant that becomes zero"
+                );
+            }
+            Self::SmallValues {
+                value,
+                smallest,
+                normal,
+            } => {
+                return write!(
+                    f,
+                    "|`{value}`| falls to {smallest:.2e}, and below {normal:.2e} digits are lost"
+                );
+            }
+            Self::FeedsSmallValues => "computes what a root or divisor of small values reads",
+            Self::Unobserved => "can overflow, and no calibration images say that it does not",
+            Self::BetweenSingles => "all its neighbours are in FP32",
         })
     }
 }
 
 /// What was decided for one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Name of the node's first output: the node's key.
     pub value: String,
@@ -105,10 +250,13 @@ pub struct Decision {
     pub precision: Precision,
     /// Why.
     pub reason: Reason,
+    /// Whether it is in a graph inside another node: a branch, or the body of a loop.
+    pub nested: bool,
 }
 
-/// Precision of every node that computes with floats, in graph order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Precision of every node that computes with floats, in graph order; nodes of nested graphs behind the one that holds
+/// them.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PrecisionPlan {
     decisions: Vec<Decision>,
     index: BTreeMap<String, usize>,
@@ -175,30 +323,72 @@ pub struct PlanRequest<'a> {
 }
 
 impl PrecisionPlan {
-    /// Decides the precision of every node that reads or writes floats. Constants and integer work are left out.
+    /// Decides the precision of every node that reads or writes float32. Constants and integer work are left out. What a
+    /// 16-bit format cannot hold is not asked here: see [`PrecisionPlan::keep_in_range`].
     #[must_use]
-    pub fn new(graph: &Graph<'_>, request: &PlanRequest<'_>) -> Self {
-        let types = infer_types(graph);
-        let facts = Facts::of(graph, &types);
+    pub fn new(model: &Model, request: &PlanRequest<'_>) -> Self {
+        let graph = model.graph();
+        let types = infer_types(&graph);
         let mut plan = Self::default();
-        for (id, node) in graph.nodes() {
-            let Some(value) = node.output_name(0) else {
-                continue;
-            };
-            if !computes_with_floats(graph, id, &types) {
-                continue;
-            }
-            let (precision, reason) = facts.decide(graph, id, request);
-            plan.index.insert(value.to_owned(), plan.decisions.len());
-            plan.decisions.push(Decision {
-                value: value.to_owned(),
-                node: node.label().to_owned(),
-                op: node.op().to_owned(),
-                precision,
-                reason,
-            });
-        }
+        plan.decide_graph(&graph, &types, &|_| None, model.opset(), request, false);
         plan
+    }
+
+    fn decide_graph(
+        &mut self,
+        graph: &Graph<'_>,
+        types: &TypeMap<'_>,
+        outer: &dyn Fn(&str) -> Option<DataType>,
+        opset: i64,
+        request: &PlanRequest<'_>,
+        nested: bool,
+    ) {
+        let known = |name: &str| types.get(name).copied().or_else(|| outer(name));
+        let facts = Facts::of(graph, types, opset, &known);
+        for (id, node) in graph.nodes() {
+            if let Some(value) = node
+                .output_name(0)
+                .filter(|_| computes_with_floats(node, &known))
+            {
+                let (precision, reason) = facts.decide(graph, id, request);
+                self.index.insert(value.to_owned(), self.decisions.len());
+                self.decisions.push(Decision {
+                    value: value.to_owned(),
+                    node: node.label().to_owned(),
+                    op: node.op().to_owned(),
+                    precision,
+                    reason,
+                    nested,
+                });
+            }
+            for body in node
+                .attribute
+                .iter()
+                .flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs))
+            {
+                let types = infer_body_types(node, body, &known);
+                self.decide_graph(&Graph::new(body), &types, &known, opset, request, true);
+            }
+        }
+    }
+
+    /// The opset that `model` needs for every node to have a form in `format` that ever gets one: at least its own.
+    #[must_use]
+    pub fn opset_for(model: &Model, format: HalfFormat) -> i64 {
+        let mut opset = model.opset();
+        let mut pending = vec![model.graph_proto()];
+        while let Some(graph) = pending.pop() {
+            for node in &graph.node {
+                let first = half_form::first_opset(node, data_type_of(format));
+                opset = opset.max(first.unwrap_or_default());
+                let bodies = node
+                    .attribute
+                    .iter()
+                    .flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs));
+                pending.extend(bodies);
+            }
+        }
+        opset
     }
 
     /// Decisions in graph order.
@@ -252,33 +442,40 @@ fn handle<'a>(node: &'a str, value: &'a str) -> &'a str {
     if node.is_empty() { value } else { node }
 }
 
-/// Whether the node computes floats, or from floats: constants and pure shape arithmetic do neither.
-fn computes_with_floats(graph: &Graph<'_>, id: NodeId, types: &TypeMap<'_>) -> bool {
-    let node = graph.node(id);
-    let float = |name: Option<&str>| name.and_then(|n| types.get(n)) == Some(&DataType::F32);
+/// Whether the node computes floats, or from floats: constants and shape arithmetic do neither.
+fn computes_with_floats(node: &NodeProto, of: &dyn Fn(&str) -> Option<DataType>) -> bool {
+    let float = |name: Option<&str>| name.and_then(of) == Some(DataType::F32);
     let float_out = (0..node.output.len()).any(|slot| float(node.output_name(slot)));
     let float_in = (0..node.input.len()).any(|slot| float(node.input_name(slot)));
-    let metadata = matches!(node.op(), "Constant" | "Shape" | "Size");
-    !metadata && (float_out || float_in)
+    !node.is("Constant") && (float_out || (float_in && !half_form::reads_any_type(node)))
 }
 
 /// Sets of nodes that the rules speak of.
-struct Facts {
+struct Facts<'f> {
     first_convs: Vec<NodeId>,
     last_convs: Vec<NodeId>,
     norms: Vec<NodeId>,
     pooled: Vec<NodeId>,
     shape_work: Vec<NodeId>,
+    opset: i64,
+    types: &'f dyn Fn(&str) -> Option<DataType>,
 }
 
-impl Facts {
-    fn of(graph: &Graph<'_>, types: &TypeMap<'_>) -> Self {
+impl<'f> Facts<'f> {
+    fn of(
+        graph: &Graph<'_>,
+        types: &TypeMap<'_>,
+        opset: i64,
+        known: &'f dyn Fn(&str) -> Option<DataType>,
+    ) -> Self {
         Self {
             first_convs: ends::first_convs(graph),
             last_convs: ends::last_convs(graph),
             norms: normalization_nodes(graph),
             pooled: ends::on_pooled_vectors(graph),
             shape_work: shape_work::nodes(graph, types),
+            opset,
+            types: known,
         }
     }
 
@@ -289,13 +486,29 @@ impl Facts {
         request: &PlanRequest<'_>,
     ) -> (Precision, Reason) {
         let node = graph.node(id);
-        let has = |set: &[NodeId]| set.binary_search(&id).is_ok();
-        if has(&self.shape_work) {
+        if self.shape_work.binary_search(&id).is_ok() {
             return (Precision::Fp32, Reason::ShapeWork);
         }
-        if shape_work::has_no_float16_form(node.op()) {
-            return (Precision::Fp32, Reason::NoFloat16Form);
+        let (precision, reason) = self.wish(graph, id, request);
+        match precision.half_format() {
+            Some(format)
+                if !half_form::exists(node, self.opset, data_type_of(format), self.types) =>
+            {
+                (Precision::Fp32, Reason::NoSuchForm)
+            }
+            _ => (precision, reason),
         }
+    }
+
+    /// What the recipe asks for, whether or not the operator can.
+    fn wish(
+        &self,
+        graph: &Graph<'_>,
+        id: NodeId,
+        request: &PlanRequest<'_>,
+    ) -> (Precision, Reason) {
+        let node = graph.node(id);
+        let has = |set: &[NodeId]| set.binary_search(&id).is_ok();
         let quantizable = request.target.quantized_ops.contains(&node.op());
         let key = handle(node.label(), node.output_name(0).unwrap_or_default());
         if let Some(o) = request
@@ -305,10 +518,9 @@ impl Facts {
             .find(|o| o.pattern.matches(key))
         {
             // INT8 for an operator that cannot be quantized means the next best thing, as everywhere else in the plan.
-            let precision = if quantizable {
-                o.precision
-            } else {
-                o.precision.max(Precision::Fp16)
+            let precision = match o.precision {
+                Precision::Int8 if !quantizable => Precision::Fp16,
+                precision => precision,
             };
             return (precision, Reason::Override(o.pattern().to_owned()));
         }
@@ -320,7 +532,7 @@ impl Facts {
         ];
         if let Some((_, precision, reason)) = pin
             .into_iter()
-            .find(|(applies, precision, _)| *applies && *precision > request.precision)
+            .find(|(applies, precision, _)| *applies && precision.is_wider_than(request.precision))
         {
             return (precision, reason);
         }

@@ -1,13 +1,16 @@
 //! The passes that carry out a precision plan, one file each, in the order in which they run.
 
-mod convert_float16;
+mod convert_half;
 mod insert_qdq;
 mod store_float16;
+mod strip_metadata;
 
-pub use convert_float16::ConvertFloat16;
+pub use convert_half::{ConvertHalf, IoTypes};
 pub use insert_qdq::{InsertQdq, PerChannel};
 pub use store_float16::StoreFloat16;
+pub use strip_metadata::StripMetadata;
 
-pub(crate) use convert_float16::META as CONVERT_FLOAT16;
+pub(crate) use convert_half::META as CONVERT_HALF;
 pub(crate) use insert_qdq::META as INSERT_QDQ;
 pub(crate) use store_float16::META as STORE_FLOAT16;
+pub(crate) use strip_metadata::META as STRIP_METADATA;

@@ -21,6 +21,7 @@ mod binning;
 mod half_float;
 mod histogram;
 mod histogram_serde;
+mod magnitude;
 mod params;
 mod quantize;
 mod range;
@@ -34,6 +35,7 @@ pub use binning::MAX_BINS_PER_SIDE;
 pub use half_float::{HalfFormat, HalfLoss};
 pub use histogram::{Bin, Histogram};
 pub use histogram_serde::DecodeHistogramError;
+pub use magnitude::{Magnitude, Terms, largest_sum};
 pub use quantize::{dequantize_slice, fake_quantize_in_place, quantize_slice, quantize_value};
 pub use range::{
     ClippedFraction, CreateEstimatorError, EstimateError, MinMax, Percentile, RangeEstimator,

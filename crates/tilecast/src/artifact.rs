@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use tilecast_onnx::Model;
+use tilecast_onnx::{Model, mixed_float_operands};
 use tilecast_passes::{
-    ConvertFloat16, Float16, InsertQdq, Override, PassReport, PerChannel, Pins, PlanRequest,
-    Precision, PrecisionPlan, StoreFloat16, Target, run_pass,
+    ConvertHalf, Float16, InsertQdq, IoTypes, Override, PassReport, PerChannel, Pins, PlanRequest,
+    Precision, PrecisionPlan, StoreFloat16, StripMetadata, Target, run_pass,
 };
-use tilecast_quant::Range;
+use tilecast_quant::{HalfFormat, Range};
 
-use crate::Failure;
+use crate::{Failure, FailureKind};
 
 /// What one artifact is to be, resolved from the recipe or the command line.
 #[derive(Clone, Debug)]
@@ -26,14 +26,33 @@ pub(crate) struct ArtifactRequest {
     pub(crate) pins: Pins,
     /// The recipe's word on single nodes.
     pub(crate) overrides: Vec<Override>,
+    /// What becomes of the types of inputs and outputs.
+    pub(crate) io: IoTypes,
+    /// Whether documentation strings and the like are left out of the file.
+    pub(crate) strip_metadata: bool,
 }
 
 impl ArtifactRequest {
-    /// Decides the precision of every node.
+    /// Whether nodes compute in 16 bits, so that what calibration sees of their ranges decides which of them can.
+    #[must_use]
+    pub(crate) fn computes_in_half(&self) -> bool {
+        self.target.float16 == Float16::Compute || self.precision.half_format().is_some()
+    }
+
+    /// The format whose operators may need a newer opset than the model has: bfloat16 came late.
+    #[must_use]
+    pub(crate) fn late_format(&self) -> Option<HalfFormat> {
+        self.precision
+            .half_format()
+            .filter(|f| *f == HalfFormat::BF16)
+    }
+
+    /// Decides the precision of every node. What 16 bits cannot hold is raised by [`PrecisionPlan::keep_in_range`] once
+    /// something is known of the values.
     #[must_use]
     pub(crate) fn plan(&self, model: &Model) -> PrecisionPlan {
         PrecisionPlan::new(
-            &model.graph(),
+            model,
             &PlanRequest {
                 precision: self.precision,
                 target: self.target,
@@ -59,6 +78,7 @@ impl ArtifactRequest {
         plan: &PrecisionPlan,
         ranges: &BTreeMap<String, Range>,
     ) -> Result<(Model, Vec<PassReport>), Failure> {
+        let before = model;
         let mut model = model.clone();
         let qdq = InsertQdq {
             plan,
@@ -71,8 +91,26 @@ impl ArtifactRequest {
             Float16::Store if self.precision == Precision::Int8 => {
                 run_pass(&StoreFloat16 { plan }, &mut model)?
             }
-            _ => run_pass(&ConvertFloat16 { plan }, &mut model)?,
+            _ => run_pass(&ConvertHalf { plan, io: &self.io }, &mut model)?,
         });
+        if self.strip_metadata {
+            reports.push(run_pass(&StripMetadata, &mut model)?);
+        }
+        check_types(&before, &model)?;
         Ok((model, reports))
+    }
+}
+
+/// No rewrite may leave operands of two float types where a runtime asks for one. What was wrong before is not its fault.
+fn check_types(before: &Model, after: &Model) -> Result<(), Failure> {
+    let known = mixed_float_operands(before.proto(), before.opset());
+    let found = mixed_float_operands(after.proto(), after.opset());
+    match found.iter().find(|violation| !known.contains(violation)) {
+        None => Ok(()),
+        Some(violation) => Err(Failure::new(
+            FailureKind::Internal,
+            format!("changing the precision of the model broke its types: {violation}"),
+        )
+        .with_help("nothing was written; please report it with the model")),
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use tilecast_exec::{Engine, Session, SessionOptions};
 use tilecast_onnx::Model;
+use tilecast_passes::{RangeEvidence, RangeStudy, RangeTally};
 use tilecast_quant::{Histogram, Range, RangeEstimator, clipped_fraction};
 use tilecast_tile::{PlanarImage, Size, TilePlan, ValueRange, crop_tile, read_image_size};
 
@@ -22,8 +23,10 @@ use crate::{Failure, FailureKind};
 /// What is observed, and on which tiles.
 #[derive(Clone, Debug)]
 pub(crate) struct CalibrateOptions<'a> {
-    /// Names of the values to observe.
+    /// Names of the values whose histograms are wanted.
     pub(crate) values: Vec<String>,
+    /// What else is to be seen: extremes and sums, for formats of 16 bits.
+    pub(crate) study: Option<RangeStudy>,
     /// Tile plans of the model.
     pub(crate) geometry: &'a Geometry,
     /// Side fed to the network; `None` runs every image whole.
@@ -34,10 +37,25 @@ pub(crate) struct CalibrateOptions<'a> {
     pub(crate) value_range: ValueRange,
 }
 
-/// Histogram of every observed value.
+/// Histogram of every observed value, and the tally of the study.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CalibrationTable {
     histograms: BTreeMap<String, Histogram>,
+    tally: Option<RangeTally>,
+}
+
+impl CalibrateOptions<'_> {
+    /// Whether anything is to be observed.
+    #[must_use]
+    pub(crate) fn observes(&self) -> bool {
+        !self.values.is_empty() || self.study.is_some()
+    }
+
+    /// What the table saw of the study, if there was one.
+    #[must_use]
+    pub(crate) fn evidence(&self, table: &CalibrationTable) -> Option<RangeEvidence> {
+        Some(self.study.as_ref()?.evidence(table.tally.as_ref()?))
+    }
 }
 
 /// Range chosen for one value, and what it leaves out.
@@ -107,6 +125,11 @@ impl CalibrationTable {
                 .or_default()
                 .merge(histogram);
         }
+        match (&mut self.tally, &other.tally) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
+        }
     }
 }
 
@@ -152,9 +175,11 @@ pub(crate) fn calibrate(
     done: &AtomicUsize,
     cx: &Context<'_>,
 ) -> Result<CalibrationTable, Failure> {
-    if options.values.is_empty() {
+    if !options.observes() {
         return Ok(CalibrationTable::default());
     }
+    let studied = options.study.iter().flat_map(RangeStudy::values);
+    let observe: Vec<String> = options.values.iter().chain(studied).cloned().collect();
     let input = model
         .graph()
         .inputs()
@@ -174,7 +199,7 @@ pub(crate) fn calibrate(
             _ => {
                 let options = SessionOptions {
                     input_shapes: vec![(input.clone(), dims.clone())],
-                    observe: options.values.clone(),
+                    observe: observe.clone(),
                 };
                 engine.load(model, &options)?
             }
@@ -212,12 +237,18 @@ fn observe_image(
     let tables = chunks
         .par_iter()
         .map(|chunk| {
-            let mut histograms = vec![Histogram::new(); options.values.len()];
+            let n_histograms = options.values.len();
+            let mut histograms = vec![Histogram::new(); n_histograms];
+            let mut studied = options.study.as_ref().map(|study| (study, study.tally()));
             for tile in chunk {
                 cx.check()?;
                 let input = crop_tile(image, plan, tile, options.value_range);
-                session.run_observed(&[input], &mut |index, _, values| {
-                    histograms[index].observe(values);
+                session.run_observed(&[input], &mut |index, dims, values| {
+                    if let Some(histogram) = histograms.get_mut(index) {
+                        histogram.observe(values);
+                    } else if let Some((study, tally)) = &mut studied {
+                        study.observe(tally, index - n_histograms, dims, values);
+                    }
                 })?;
                 cx.emit(&Event::Progress {
                     done: done.fetch_add(1, Ordering::Relaxed) + 1,
@@ -225,6 +256,7 @@ fn observe_image(
             }
             Ok(CalibrationTable {
                 histograms: options.values.iter().cloned().zip(histograms).collect(),
+                tally: studied.map(|(_, tally)| tally),
             })
         })
         .collect::<Result<Vec<_>, Failure>>()?;

@@ -3,9 +3,10 @@
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, HostTensor, SessionOptions};
-use tilecast_onnx::Model;
 use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
-use tilecast_passes::{SimplifyOptions, SimplifyReport, simplify};
+use tilecast_onnx::{Model, upgrade_opset};
+use tilecast_passes::{PrecisionPlan, SimplifyOptions, SimplifyReport, simplify};
+use tilecast_quant::HalfFormat;
 
 use crate::{Failure, FailureKind};
 
@@ -31,7 +32,8 @@ pub struct EqualityCheck {
     pub relative: f64,
 }
 
-/// Simplifies a copy of `model` and runs both at two sizes on the same input.
+/// Simplifies a copy of `model` and runs both at two sizes on the same input. With a format, the opset is first raised to
+/// the oldest in which all operators that ever get that format have it.
 ///
 /// # Errors
 /// A pass fails, the model cannot be run, or an output changed by more than 1e-4 of its range: a bug in a pass, by which
@@ -39,9 +41,11 @@ pub struct EqualityCheck {
 pub(crate) fn prepare(
     model: &Model,
     options: SimplifyOptions<'_>,
+    format: Option<HalfFormat>,
     engine: &dyn Engine,
 ) -> Result<Prepared, Failure> {
     let mut simplified = model.clone();
+    raise_opset_for(&mut simplified, format)?;
     let report = simplify(&mut simplified, options)?;
     let mut checks = Vec::new();
     for size_px in sizes(model) {
@@ -70,8 +74,29 @@ pub(crate) fn prepare(
     })
 }
 
+/// Raises the opset to the oldest in which all operators that ever get this format have it.
+///
+/// # Errors
+/// An operator cannot be converted to that opset.
+pub(crate) fn raise_opset_for(
+    model: &mut Model,
+    format: Option<HalfFormat>,
+) -> Result<(), Failure> {
+    let Some(format) = format else {
+        return Ok(());
+    };
+    let opset = PrecisionPlan::opset_for(model, format);
+    upgrade_opset(model, opset).map_err(|error| {
+        Failure::new(
+            FailureKind::Model,
+            format!("`{}`: {error}", model.path().display()),
+        )
+        .with_help("the format came to most operators late; export the model at that opset, or convert it to FP16")
+    })
+}
+
 /// A square and an oblong, both multiples of what the model needs; the declared size where the model has only one.
-fn sizes(model: &Model) -> Vec<[usize; 2]> {
+pub(crate) fn sizes(model: &Model) -> Vec<[usize; 2]> {
     let analysis = analyze(model).ok();
     if let Some(declared) = analysis.as_ref().and_then(|a| a.declared_size) {
         return vec![declared];
@@ -88,17 +113,7 @@ fn compare(
     size_px: [usize; 2],
     engine: &dyn Engine,
 ) -> Result<EqualityCheck, Failure> {
-    let graph = before.graph();
-    let mut inputs = Vec::new();
-    let mut options = SessionOptions::default();
-    for (index, input) in graph.inputs().enumerate() {
-        let dims = concrete_dims(input, size_px)?;
-        let n = dims.iter().product();
-        inputs.push(HostTensor::new(dims.clone(), noise(n, index as u64)));
-        options
-            .input_shapes
-            .push((input.name.clone().unwrap_or_default(), dims));
-    }
+    let (inputs, options) = noise_inputs(before, size_px)?;
     let run = |model: &Model| -> Result<Vec<HostTensor>, Failure> {
         Ok(engine.load(model, &options)?.run(&inputs)?)
     };
@@ -130,6 +145,27 @@ fn compare(
         check.relative = worse(check.relative, max_abs / range);
     }
     Ok(check)
+}
+
+/// Noise for every input of a model at this image size, and the shapes that a session needs for it.
+///
+/// # Errors
+/// An input has no shape that could be fed.
+pub(crate) fn noise_inputs(
+    model: &Model,
+    size_px: [usize; 2],
+) -> Result<(Vec<HostTensor>, SessionOptions), Failure> {
+    let mut inputs = Vec::new();
+    let mut options = SessionOptions::default();
+    for (index, input) in model.graph().inputs().enumerate() {
+        let dims = concrete_dims(input, size_px)?;
+        let n = dims.iter().product();
+        inputs.push(HostTensor::new(dims.clone(), noise(n, index as u64)));
+        options
+            .input_shapes
+            .push((input.name.clone().unwrap_or_default(), dims));
+    }
+    Ok((inputs, options))
 }
 
 /// The larger of two figures, where what is not a number is worst.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tilecast_analysis::{Finding, TilingAnalysis};
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
-use tilecast_passes::SimplifyReport;
+use tilecast_passes::{Decision, PrecisionPlan, SimplifyReport};
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
 use crate::prepare::EqualityCheck;
@@ -229,6 +229,28 @@ pub struct PlannedNode {
     pub precision: &'static str,
     /// Why.
     pub reason: String,
+}
+
+impl PlannedNode {
+    /// Every node of a plan, in graph order.
+    pub(crate) fn of_plan(plan: &PrecisionPlan) -> Vec<Self> {
+        let label = |d: &Decision| {
+            if d.node.is_empty() {
+                d.value.clone()
+            } else {
+                d.node.clone()
+            }
+        };
+        plan.decisions()
+            .iter()
+            .map(|d| Self {
+                node: label(d),
+                op: d.op.clone(),
+                precision: d.precision.name(),
+                reason: d.reason.to_string(),
+            })
+            .collect()
+    }
 }
 
 /// How close a candidate is to its reference; the same keys for artifacts and `verify`.

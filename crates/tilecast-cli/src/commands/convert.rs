@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use tilecast::{Context, ConvertPrecision, ConvertSettings, Failure};
+use tilecast::{
+    Context, ConvertCheck, ConvertOutcome, ConvertPrecision, ConvertSettings, Failure, PlannedNode,
+};
 
 use super::{DEFAULT_MEMORY_BYTES, json, megabytes};
 use crate::printer::Output;
@@ -18,8 +20,9 @@ pub(crate) struct Arguments {
     /// Model to write.
     #[arg(short, long)]
     output: PathBuf,
-    /// Folder of images to calibrate on; INT8 needs one.
-    #[arg(long)]
+    /// Folder of images to calibrate on. INT8 needs one; with one, FP16 and BF16 keep only those nodes in FP32 that come near
+    /// the end of the format.
+    #[arg(long, value_name = "DIR")]
     calibration: Option<PathBuf>,
     /// Runtime that the model is made for.
     #[arg(long, default_value = "generic")]
@@ -30,6 +33,21 @@ pub(crate) struct Arguments {
     /// Convert the model as it is, without simplifying it for the target first.
     #[arg(long)]
     no_simplify: bool,
+    /// Give inputs and outputs the precision too, instead of keeping their types.
+    #[arg(long)]
+    convert_io: bool,
+    /// Input or output that keeps float32 all the same; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "convert_io")]
+    keep_io: Vec<String>,
+    /// Leave out documentation strings, metadata and recorded shapes of intermediate values.
+    #[arg(long)]
+    strip_metadata: bool,
+    /// Write the model although its outputs are not finite.
+    #[arg(long)]
+    force: bool,
+    /// Do not run the converted model before it is written.
+    #[arg(long, conflicts_with = "force")]
+    no_check: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -37,8 +55,10 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum To {
-    /// Half precision; inputs and outputs stay float32.
+    /// Half precision.
     Fp16,
+    /// bfloat16: the range of float32 with 8 significant bits.
+    Bf16,
     /// 8-bit integers between quantize-dequantize pairs.
     Int8,
 }
@@ -49,6 +69,7 @@ impl Arguments {
             model: self.model,
             to: match self.to {
                 To::Fp16 => ConvertPrecision::Fp16,
+                To::Bf16 => ConvertPrecision::Bf16,
                 To::Int8 => ConvertPrecision::Int8,
             },
             output: self.output,
@@ -57,6 +78,14 @@ impl Arguments {
             tile_px: self.tile as usize,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             simplify: !self.no_simplify,
+            convert_io: self.convert_io,
+            keep_io: self.keep_io,
+            strip_metadata: self.strip_metadata,
+            check: match (self.no_check, self.force) {
+                (true, _) => ConvertCheck::Skip,
+                (false, true) => ConvertCheck::Warn,
+                (false, false) => ConvertCheck::Refuse,
+            },
         };
         let outcome = tilecast::convert(&settings, cx)?;
         if self.json {
@@ -67,12 +96,38 @@ impl Arguments {
             .iter()
             .map(|(precision, n)| format!("{n} {precision}"))
             .collect();
-        Ok(Output::success(format!(
+        let mut text = format!(
             "{}: {}, {:.3} of the input; nodes: {}\n",
             outcome.path,
             megabytes(outcome.bytes),
             outcome.bytes_ratio,
             nodes.join(", ")
-        )))
+        );
+        text += &kept_single(&outcome);
+        if let Some(check) = &outcome.finite {
+            text += &match check.in_outputs {
+                0 => format!("outputs are finite on {}\n", check.on),
+                n => format!("{n} output elements are not finite on {}\n", check.on),
+            };
+        }
+        Ok(Output::success(text))
     }
+}
+
+/// The nodes that were kept in FP32, with their reasons; more than a screen of them is cut.
+fn kept_single(outcome: &ConvertOutcome) -> String {
+    const SHOWN: usize = 12;
+    let kept: Vec<&PlannedNode> = outcome
+        .plan
+        .iter()
+        .filter(|node| node.precision == ConvertPrecision::Fp32.name())
+        .collect();
+    let mut text = String::new();
+    for node in kept.iter().take(SHOWN) {
+        text += &format!("  fp32: {} ({}): {}\n", node.node, node.op, node.reason);
+    }
+    if kept.len() > SHOWN {
+        text += &format!("  and {} more; --json lists all\n", kept.len() - SHOWN);
+    }
+    text
 }

@@ -2,24 +2,17 @@
 
 use std::collections::HashSet;
 
+use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, Graph, NodeId, TypeMap};
 
-/// Whether input `slot` of this operator is float32 whatever the precision of the data (ONNX type constraints).
-pub(crate) fn stays_float32(op: &str, slot: usize) -> bool {
-    match op {
+/// Inputs that are sizes and scales, or turn into them.
+fn is_scale(node: &NodeProto, slot: usize) -> bool {
+    match node.op() {
         // Opset 10 has (X, scales); from 11 on (X, roi, scales, sizes). The region of interest is float as well.
         "Resize" => slot >= 1,
         "Upsample" | "QuantizeLinear" | "DequantizeLinear" => slot == 1,
         _ => false,
     }
-}
-
-/// Operators whose type constraints leave FP16 out.
-pub(crate) fn has_no_float16_form(op: &str) -> bool {
-    matches!(
-        op,
-        "Range" | "CumSum" | "NonMaxSuppression" | "Upsample" | "Bernoulli" | "Multinomial"
-    )
 }
 
 /// Nodes whose float results end only in sizes and scales, sorted.
@@ -37,8 +30,8 @@ pub(super) fn nodes(graph: &Graph<'_>, types: &TypeMap<'_>) -> Vec<NodeId> {
             !uses.is_empty()
                 && !graph.is_output(name)
                 && uses.iter().all(|u| {
-                    let op = graph.node(u.node).op();
-                    u.slot.is_some_and(|slot| stays_float32(op, slot)) || found.contains(&u.node)
+                    let reader = graph.node(u.node);
+                    u.slot.is_some_and(|slot| is_scale(reader, slot)) || found.contains(&u.node)
                 })
         };
         let mut floats = (0..node.output.len())

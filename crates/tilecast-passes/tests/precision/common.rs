@@ -115,7 +115,7 @@ pub(crate) const PINS: Pins = Pins {
 
 /// The plan of an artifact without overrides.
 pub(crate) fn plan(model: &Model, precision: Precision, target: &str) -> PrecisionPlan {
-    PrecisionPlan::new(&model.graph(), &request(precision, target))
+    PrecisionPlan::new(model, &request(precision, target))
 }
 
 /// The request behind [`plan`].

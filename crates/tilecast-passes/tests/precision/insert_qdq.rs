@@ -152,7 +152,7 @@ fn a_quantized_graph_output_keeps_its_name() {
         pins,
         overrides: &[],
     };
-    let plan = PrecisionPlan::new(&model.graph(), &request);
+    let plan = PrecisionPlan::new(&model, &request);
     let (quantized, _) = quantized(&model, &plan, &[("x", 0.0, 1.0), ("y", -1.0, 1.5)]);
     assert_eq!(
         listing(&quantized)[3..],

@@ -4,6 +4,8 @@
 
 mod common;
 
-mod convert_float16;
+mod convert_half;
 mod insert_qdq;
+mod keep_in_range;
 mod precision_plan;
+mod traps;

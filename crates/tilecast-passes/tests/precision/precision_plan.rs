@@ -53,7 +53,7 @@ fn overrides_beat_pins_and_the_last_match_wins() {
         overrides: &overrides,
         ..request(Precision::Int8, "generic")
     };
-    let plan = PrecisionPlan::new(&chain().graph(), &request);
+    let plan = PrecisionPlan::new(&chain(), &request);
     let got: Vec<_> = plan
         .decisions()
         .iter()
@@ -131,14 +131,15 @@ fn floats_that_only_make_sizes_stay_in_fp32() {
         .filter(|d| d.reason == Reason::ShapeWork)
         .map(|d| d.node.as_str())
         .collect();
-    assert_eq!(shape_work, ["to_float", "twice", "to_int"]);
+    // What turns the result into integers reads it in whatever type it has.
+    assert_eq!(shape_work, ["to_float", "twice"]);
 }
 
 #[test]
 fn the_sample_has_its_ends_and_norms_pinned() {
     let model = sample();
     let plan = PrecisionPlan::new(
-        &model.graph(),
+        &model,
         &PlanRequest {
             precision: Precision::Int8,
             target: target("ort-cpu"),

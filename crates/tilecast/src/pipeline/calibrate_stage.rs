@@ -1,10 +1,11 @@
-//! Stage 4: precision plans, and ranges of the activations that some artifact quantizes, observed once per target.
+//! Stage 4: precision plans; ranges of the activations that some artifact quantizes, and extremes of all values where an
+//! artifact computes in 16 bits, observed in one run per target.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 
 use tilecast_exec::Engine;
-use tilecast_passes::PrecisionPlan;
+use tilecast_passes::{PrecisionPlan, RangeStudy};
 use tilecast_quant::estimator_by_name;
 
 use super::prepare_stage::PreparedJob;
@@ -33,6 +34,7 @@ pub(super) fn calibrate(
         .map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
     let mut plans = Vec::new();
     let mut values = vec![Vec::new(); prepared.targets.len()];
+    let mut studies: Vec<Option<RangeStudy>> = vec![None; prepared.targets.len()];
     for (index, (request, _)) in job.artifacts.iter().enumerate() {
         let target = prepared.target_of(index);
         let model = &prepared.targets[target].prepared.model;
@@ -44,16 +46,21 @@ pub(super) fn calibrate(
             )));
         }
         values[target].extend(request.calibrated_values(model, &plan));
+        if request.computes_in_half() {
+            studies[target].get_or_insert_with(|| RangeStudy::of(model));
+        }
         plans.push(plan);
     }
     let images = &job.images.calibration;
     let options: Vec<CalibrateOptions<'_>> = values
         .into_iter()
-        .map(|mut values| {
+        .zip(studies)
+        .map(|(mut values, study)| {
             values.sort_unstable();
             values.dedup();
             CalibrateOptions {
                 values,
+                study,
                 geometry: &prepared.linted.geometry,
                 tile_px: Some(job.tile_px()),
                 memory_bytes: job.memory_bytes(),
@@ -62,7 +69,7 @@ pub(super) fn calibrate(
         })
         .collect();
     let mut total = 0;
-    for options in options.iter().filter(|o| !o.values.is_empty()) {
+    for options in options.iter().filter(|o| o.observes()) {
         total += count_tiles(images, options)?;
     }
     let tables = clock.run(cx, "calibrate", "tiles", total, || {
@@ -80,6 +87,13 @@ pub(super) fn calibrate(
         .iter()
         .map(|table| table.ranges(estimator.as_ref()))
         .collect::<Result<_, _>>()?;
+    for (index, (request, _)) in job.artifacts.iter().enumerate() {
+        let target = prepared.target_of(index);
+        let evidence = options[target].evidence(&tables[target]);
+        if request.computes_in_half() {
+            plans[index].keep_in_range(&prepared.targets[target].prepared.model, evidence.as_ref());
+        }
+    }
     Ok(CalibratedJob {
         prepared,
         plans,

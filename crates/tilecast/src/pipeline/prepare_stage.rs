@@ -2,6 +2,7 @@
 
 use tilecast_exec::Engine;
 use tilecast_passes::{SimplifyOptions, Target};
+use tilecast_quant::HalfFormat;
 
 use super::lint_stage::LintedJob;
 use crate::Failure;
@@ -12,23 +13,27 @@ use crate::stages::StageClock;
 /// A job whose model is ready to be rewritten. The model as it was loaded stays the reference.
 pub(super) struct PreparedJob {
     pub(super) linted: LintedJob,
-    /// One per target that an artifact names, in the order in which they are first named.
+    /// One per target that an artifact names (and per format that needs a newer opset), in the order in which they are
+    /// first named.
     pub(super) targets: Vec<PreparedTarget>,
 }
 
 /// The model as it suits one target.
 pub(super) struct PreparedTarget {
     pub(super) target: &'static Target,
+    pub(super) late_format: Option<HalfFormat>,
     pub(super) prepared: Prepared,
 }
 
 impl PreparedJob {
     /// Position in `targets` of the target that artifact `index` is made for.
     pub(super) fn target_of(&self, index: usize) -> usize {
-        let wanted = self.linted.job.artifacts[index].0.target.name;
+        let wanted = &self.linted.job.artifacts[index].0;
         self.targets
             .iter()
-            .position(|t| t.target.name == wanted)
+            .position(|t| {
+                t.target.name == wanted.target.name && t.late_format == wanted.late_format()
+            })
             .expect("every target that an artifact names was prepared")
     }
 }
@@ -40,18 +45,26 @@ pub(super) fn prepare(
     cx: &Context<'_>,
 ) -> Result<PreparedJob, Failure> {
     let job = &linted.job;
-    let mut wanted: Vec<&'static Target> = Vec::new();
+    let mut wanted: Vec<(&'static Target, Option<HalfFormat>)> = Vec::new();
     for (request, _) in &job.artifacts {
-        if wanted.iter().all(|t| t.name != request.target.name) {
-            wanted.push(request.target);
+        let known = |(target, format): &(&Target, Option<HalfFormat>)| {
+            target.name == request.target.name && *format == request.late_format()
+        };
+        if !wanted.iter().any(known) {
+            wanted.push((request.target, request.late_format()));
         }
     }
     let targets = clock.run(cx, "prepare", "targets", wanted.len(), || {
         let mut targets = Vec::new();
-        for target in wanted {
+        for (target, late_format) in wanted {
             cx.check()?;
-            let prepared = simplify(&job.model, SimplifyOptions::for_target(target), engine)?;
-            targets.push(PreparedTarget { target, prepared });
+            let options = SimplifyOptions::for_target(target);
+            let prepared = simplify(&job.model, options, late_format, engine)?;
+            targets.push(PreparedTarget {
+                target,
+                late_format,
+                prepared,
+            });
             cx.emit(&Event::Progress {
                 done: targets.len(),
             });

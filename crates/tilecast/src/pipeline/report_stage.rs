@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use tilecast_onnx::write_atomically;
-use tilecast_passes::PrecisionPlan;
 
 use super::load_stage::{file_facts, sha256};
 use super::prepare_stage::{PreparedJob, PreparedTarget};
@@ -37,11 +36,15 @@ pub(super) fn report(
         .collect();
     let prepare = targets
         .into_iter()
-        .map(|PreparedTarget { target, prepared }| PrepareFacts {
-            target: target.name,
-            passes: prepared.report,
-            checks: prepared.checks,
-        })
+        .map(
+            |PreparedTarget {
+                 target, prepared, ..
+             }| PrepareFacts {
+                target: target.name,
+                passes: prepared.report,
+                checks: prepared.checks,
+            },
+        )
         .collect();
     let job = linted.job;
     let fp32_bytes = job.model.stored_bytes() as usize;
@@ -61,7 +64,7 @@ pub(super) fn report(
             bytes,
             bytes_ratio: bytes as f64 / fp32_bytes as f64,
             nodes: plan.counts(),
-            plan: planned_nodes(plan),
+            plan: PlannedNode::of_plan(plan),
             passes,
             quality: Quality::new(&images, index, gates),
         });
@@ -119,20 +122,4 @@ pub(super) fn report(
         })?;
     }
     Ok(report)
-}
-
-fn planned_nodes(plan: &PrecisionPlan) -> Vec<PlannedNode> {
-    plan.decisions()
-        .iter()
-        .map(|d| PlannedNode {
-            node: if d.node.is_empty() {
-                d.value.clone()
-            } else {
-                d.node.clone()
-            },
-            op: d.op.clone(),
-            precision: d.precision.name(),
-            reason: d.reason.to_string(),
-        })
-        .collect()
 }

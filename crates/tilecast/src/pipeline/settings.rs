@@ -1,6 +1,8 @@
 //! From the words of a recipe to what the stages work with.
 
-use tilecast_passes::{Override, PerChannel, Pins, Precision, TARGETS, Target, target_by_name};
+use tilecast_passes::{
+    IoTypes, Override, PerChannel, Pins, Precision, TARGETS, Target, target_by_name,
+};
 
 use crate::artifact::ArtifactRequest;
 use crate::recipe::{Artifact, ArtifactPrecision, Gate, OverridePrecision, Pin, PinPrecision};
@@ -16,6 +18,8 @@ pub(crate) fn default_artifact(precision: Precision, target: &'static Target) ->
         per_channel: PerChannel::Yes,
         pins: pins(&Pin::default()),
         overrides: Vec::new(),
+        io: IoTypes::default(),
+        strip_metadata: false,
     }
 }
 
@@ -37,12 +41,7 @@ pub(super) fn artifact(artifact: &Artifact) -> Result<ArtifactRequest, Failure> 
     let precision = match artifact.precision {
         ArtifactPrecision::Fp16 => Precision::Fp16,
         ArtifactPrecision::Int8 => Precision::Int8,
-        ArtifactPrecision::Bf16 => {
-            return Err(Failure::new(
-                FailureKind::Usage,
-                "precision `bf16` is not built yet; use fp16",
-            ));
-        }
+        ArtifactPrecision::Bf16 => Precision::Bf16,
     };
     let overrides = artifact
         .overrides
@@ -60,6 +59,15 @@ pub(super) fn artifact(artifact: &Artifact) -> Result<ArtifactRequest, Failure> 
         },
         pins: pins(&artifact.pin),
         overrides,
+        io: IoTypes {
+            converted: if artifact.keep_io_types {
+                None
+            } else {
+                precision.half_format()
+            },
+            kept: artifact.keep_io.iter().cloned().collect(),
+        },
+        strip_metadata: artifact.strip_metadata,
     })
 }
 

@@ -11,9 +11,12 @@ use super::{
 const RANGE_METHODS: &[RangeMethod] = &[RangeMethod::Minmax, RangeMethod::Percentile];
 const LAYOUTS: &[Layout] = &[Layout::Nchw];
 const COLORS: &[Color] = &[Color::Rgb];
-const PRECISIONS: &[ArtifactPrecision] = &[ArtifactPrecision::Fp16, ArtifactPrecision::Int8];
+const PRECISIONS: &[ArtifactPrecision] = &[
+    ArtifactPrecision::Fp16,
+    ArtifactPrecision::Bf16,
+    ArtifactPrecision::Int8,
+];
 const TARGETS: &[TargetName] = &[TargetName::Generic, TargetName::OrtCpu];
-const KEEP_IO_TYPES: &[bool] = &[true];
 const TILE_MODES: &[TileMode] = &[TileMode::Exact];
 const GLOBAL_STATISTICS: &[GlobalStatistics] = &[GlobalStatistics::Local];
 
@@ -38,12 +41,6 @@ pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem
         let path = |key: &str| format!("artifacts.{idx}.{key}");
         check(tree, &path("precision"), &artifact.precision, PRECISIONS)?;
         check(tree, &path("target"), &artifact.target, TARGETS)?;
-        check(
-            tree,
-            &path("keep_io_types"),
-            &artifact.keep_io_types,
-            KEEP_IO_TYPES,
-        )?;
     }
     check(tree, "tiling.mode", &tiling.mode, TILE_MODES)?;
     check(

@@ -90,9 +90,17 @@ pub struct Artifact {
     /// Whether weights get one scale per output channel (INT8 only) instead of one per tensor. Default: true.
     #[serde(default = "default_true")]
     pub per_channel: bool,
-    /// Whether inputs and outputs keep the types of the FP32 model. Default: true.
+    /// Whether inputs and outputs keep the types of the FP32 model. Default: true. Otherwise those of FP16 and BF16
+    /// artifacts get the artifact's precision.
     #[serde(default = "default_true")]
     pub keep_io_types: bool,
+    /// Names of inputs and outputs that keep their type though `keep_io_types` is false. Default: none.
+    #[serde(default)]
+    pub keep_io: Vec<String>,
+    /// Whether documentation strings, metadata and recorded shapes of intermediate values are left out of the file.
+    /// Default: false.
+    #[serde(default)]
+    pub strip_metadata: bool,
     /// Nodes that keep a higher precision than the artifact's.
     #[serde(default)]
     pub pin: Pin,

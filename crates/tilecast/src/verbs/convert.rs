@@ -8,17 +8,22 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
-use tilecast_passes::{PassReport, Precision, SimplifyOptions, TARGETS, Target, target_by_name};
-use tilecast_quant::estimator_by_name;
+use tilecast_passes::{
+    IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeStudy, SimplifyOptions,
+    TARGETS, Target, target_by_name,
+};
+use tilecast_quant::{Range, estimator_by_name};
 use tilecast_tile::ValueRange;
 
+use crate::artifact::ArtifactRequest;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
-use crate::context::Context;
+use crate::context::{Context, Event};
+use crate::finite::FiniteCheck;
 use crate::geometry::Geometry;
-use crate::images::find_images;
+use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
-use crate::prepare::prepare;
-use crate::report::PrepareFacts;
+use crate::prepare::{prepare, raise_opset_for};
+use crate::report::{PlannedNode, PrepareFacts};
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
@@ -31,7 +36,7 @@ pub struct ConvertSettings {
     pub to: Precision,
     /// Where to write.
     pub output: PathBuf,
-    /// Folder of images to calibrate on; INT8 needs one.
+    /// Folder of images to calibrate on. INT8 needs one; FP16 and BF16 find out on them which nodes the format can hold.
     pub calibration: Option<PathBuf>,
     /// Target runtime, by name.
     pub target: String,
@@ -41,6 +46,25 @@ pub struct ConvertSettings {
     pub memory_bytes: u64,
     /// Whether the model is simplified for the target first, as the main job does.
     pub simplify: bool,
+    /// Whether inputs and outputs get the precision too, all but those named in `keep_io`.
+    pub convert_io: bool,
+    /// Names of inputs and outputs that keep float32.
+    pub keep_io: Vec<String>,
+    /// Whether documentation strings, metadata and recorded shapes are left out.
+    pub strip_metadata: bool,
+    /// What is done about the converted model not being finite.
+    pub check: Check,
+}
+
+/// Whether the converted model is run before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// A model whose outputs are not finite is not written.
+    Refuse,
+    /// It is written with a warning.
+    Warn,
+    /// The model is not run.
+    Skip,
 }
 
 /// What was written; the JSON document of `convert`.
@@ -56,6 +80,10 @@ pub struct ConvertOutcome {
     pub bytes_ratio: f64,
     /// Number of nodes per precision, of those that compute with floats.
     pub nodes: BTreeMap<&'static str, usize>,
+    /// Precision of every node that computes with floats, with the reason.
+    pub plan: Vec<PlannedNode>,
+    /// Whether the converted model stayed finite; null where it was not run.
+    pub finite: Option<FiniteCheck>,
     /// How the model was simplified first; null where that was not wanted.
     pub prepare: Option<PrepareFacts>,
     /// What the passes that change precision did.
@@ -66,72 +94,31 @@ pub struct ConvertOutcome {
 ///
 /// # Errors
 /// A file cannot be read or written, the model cannot be run to check that simplifying it changed nothing, INT8 lacks
-/// images, or a pass cannot do its work.
+/// images, a pass cannot do its work, or the converted model gives outputs that are not finite.
 pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOutcome, Failure> {
     let target = find_target(&settings.target)?;
     check_output_folder(&settings.output)?;
     let original = Model::load(&settings.model)?;
     let original_bytes = original.stored_bytes();
+    let mut request = default_artifact(settings.to, target);
+    request.io = io_types(settings, &original)?;
+    request.strip_metadata = settings.strip_metadata;
     let engine = TractEngine::new();
     let mut clock = StageClock::default();
-    let (model, prepare) = if settings.simplify {
-        let options = SimplifyOptions::for_target(target);
-        let prepared = clock
-            .run(cx, "prepare", "targets", 0, || {
-                prepare(&original, options, &engine)
-            })
-            .map_err(|failure| match (failure.kind(), failure.help()) {
-                (FailureKind::Model, None) => {
-                    failure.with_help("`--no-simplify` converts the model as it is")
-                }
-                _ => failure,
-            })?;
-        let facts = PrepareFacts {
-            target: target.name,
-            passes: prepared.report,
-            checks: prepared.checks,
-        };
-        (prepared.model, Some(facts))
-    } else {
-        (original, None)
-    };
+    let (model, prepare) = prepared(settings, original, &request, &engine, &mut clock, cx)?;
     cx.check()?;
-    let request = default_artifact(settings.to, target);
-    let plan = request.plan(&model);
-    let values = request.calibrated_values(&model, &plan);
-    let ranges = match (&settings.calibration, values.is_empty()) {
-        (_, true) => BTreeMap::new(),
-        (None, false) => {
-            return Err(
-                Failure::new(FailureKind::Usage, "INT8 needs images to calibrate on")
-                    .with_help("name a folder of typical inputs with --calibration DIR"),
-            );
-        }
-        (Some(folder), false) => {
-            let images = find_images(folder, None)?;
-            let geometry = Geometry::new(analyze(&model)?)?;
-            let options = CalibrateOptions {
-                values,
-                geometry: &geometry,
-                tile_px: Some(settings.tile_px),
-                memory_bytes: settings.memory_bytes,
-                value_range: ValueRange::UNIT,
-            };
-            let total = count_tiles(&images, &options)?;
-            let table = clock.run(cx, "calibrate", "tiles", total, || {
-                calibrate(&engine, &model, &images, &options, &AtomicUsize::new(0), cx)
-            })?;
-            let estimator = estimator_by_name("percentile")
-                .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
-            table
-                .ranges(estimator.as_ref())?
-                .into_iter()
-                .map(|(name, r)| (name, r.range()))
-                .collect()
-        }
-    };
-    let (converted, passes) = request.rewrite(&model, &plan, &ranges)?;
+    let mut plan = request.plan(&model);
+    let seen = observe(settings, &model, &request, &plan, &engine, &mut clock, cx)?;
+    if request.computes_in_half() {
+        plan.keep_in_range(&model, seen.evidence.as_ref());
+    }
+    let (converted, passes) = request.rewrite(&model, &plan, &seen.ranges)?;
     cx.check()?;
+    let finite = match settings.check {
+        Check::Skip => None,
+        _ if !request.computes_in_half() => None,
+        _ => check_finite(settings, &model, &converted, &seen, &engine, &mut clock, cx)?,
+    };
     converted.save(&settings.output)?;
     Ok(ConvertOutcome {
         schema: "tilecast.convert/1",
@@ -139,9 +126,214 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         bytes: converted.stored_bytes() as usize,
         bytes_ratio: converted.stored_bytes() as f64 / original_bytes as f64,
         nodes: plan.counts(),
+        plan: PlannedNode::of_plan(&plan),
+        finite,
         prepare,
         passes,
     })
+}
+
+/// Which inputs and outputs keep float32; a name that the model does not have is a typing error.
+fn io_types(settings: &ConvertSettings, model: &Model) -> Result<IoTypes, Failure> {
+    let graph = model.graph();
+    let outputs = graph.proto().output.iter();
+    let names: Vec<&str> = graph
+        .inputs()
+        .chain(outputs)
+        .filter_map(|v| v.name.as_deref())
+        .collect();
+    if let Some(unknown) = settings
+        .keep_io
+        .iter()
+        .find(|n| !names.contains(&n.as_str()))
+    {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!("the model has no input or output `{unknown}`"),
+        )
+        .with_help(format!("it has {}", names.join(", "))));
+    }
+    let format = settings.to.half_format();
+    if settings.convert_io && format.is_none() {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "inputs and outputs can become FP16 or BF16 only",
+        )
+        .with_help("leave out `--convert-io`, or convert to fp16 or bf16"));
+    }
+    Ok(IoTypes {
+        converted: format.filter(|_| settings.convert_io),
+        kept: settings.keep_io.iter().cloned().collect(),
+    })
+}
+
+/// The model in the form that is converted, and how it got there.
+fn prepared(
+    settings: &ConvertSettings,
+    original: Model,
+    request: &ArtifactRequest,
+    engine: &TractEngine,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<(Model, Option<PrepareFacts>), Failure> {
+    if !settings.simplify {
+        let mut model = original;
+        raise_opset_for(&mut model, request.late_format())?;
+        return Ok((model, None));
+    }
+    let options = SimplifyOptions::for_target(request.target);
+    let prepared = clock
+        .run(cx, "prepare", "targets", 0, || {
+            prepare(&original, options, request.late_format(), engine)
+        })
+        .map_err(|failure| match (failure.kind(), failure.help()) {
+            (FailureKind::Model, None) => {
+                failure.with_help("`--no-simplify` converts the model as it is")
+            }
+            _ => failure,
+        })?;
+    let facts = PrepareFacts {
+        target: request.target.name,
+        passes: prepared.report,
+        checks: prepared.checks,
+    };
+    Ok((prepared.model, Some(facts)))
+}
+
+/// What the calibration images showed.
+#[derive(Default)]
+struct Seen {
+    images: Vec<ImageFile>,
+    ranges: BTreeMap<String, Range>,
+    evidence: Option<RangeEvidence>,
+}
+
+fn observe(
+    settings: &ConvertSettings,
+    model: &Model,
+    request: &ArtifactRequest,
+    plan: &PrecisionPlan,
+    engine: &TractEngine,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<Seen, Failure> {
+    let values = request.calibrated_values(model, plan);
+    let Some(folder) = &settings.calibration else {
+        if !values.is_empty() {
+            return Err(
+                Failure::new(FailureKind::Usage, "INT8 needs images to calibrate on")
+                    .with_help("name a folder of typical inputs with --calibration DIR"),
+            );
+        }
+        cx.emit(&Event::Warning(
+            "no calibration images: every operator that can overflow in 16 bits stays in FP32; with --calibration DIR only \
+             those do that come near the end of the format",
+        ));
+        return Ok(Seen::default());
+    };
+    let images = find_images(folder, None)?;
+    let geometry = Geometry::new(analyze(model)?)?;
+    let study = request.computes_in_half().then(|| RangeStudy::of(model));
+    let options = CalibrateOptions {
+        values,
+        study,
+        ..calibrate_options(settings, &geometry)
+    };
+    let total = count_tiles(&images, &options)?;
+    let table = clock.run(cx, "calibrate", "tiles", total, || {
+        calibrate(engine, model, &images, &options, &AtomicUsize::new(0), cx)
+    })?;
+    let estimator = estimator_by_name("percentile")
+        .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
+    let ranges = table.ranges(estimator.as_ref())?;
+    Ok(Seen {
+        evidence: options.evidence(&table),
+        ranges: ranges
+            .into_iter()
+            .map(|(name, r)| (name, r.range()))
+            .collect(),
+        images,
+    })
+}
+
+fn calibrate_options<'a>(
+    settings: &ConvertSettings,
+    geometry: &'a Geometry,
+) -> CalibrateOptions<'a> {
+    CalibrateOptions {
+        values: Vec::new(),
+        study: None,
+        geometry,
+        tile_px: Some(settings.tile_px),
+        memory_bytes: settings.memory_bytes,
+        value_range: ValueRange::UNIT,
+    }
+}
+
+/// Runs the converted model on what it was calibrated on, or on noise, and looks at every node.
+fn check_finite(
+    settings: &ConvertSettings,
+    model: &Model,
+    converted: &Model,
+    seen: &Seen,
+    engine: &TractEngine,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<Option<FiniteCheck>, Failure> {
+    let check = match &seen.evidence {
+        Some(before) => {
+            let geometry = Geometry::new(analyze(model)?)?;
+            let options = CalibrateOptions {
+                study: Some(RangeStudy::of(converted)),
+                ..calibrate_options(settings, &geometry)
+            };
+            let total = count_tiles(&seen.images, &options)?;
+            let table = clock.run(cx, "check", "tiles", total, || {
+                let done = AtomicUsize::new(0);
+                calibrate(engine, converted, &seen.images, &options, &done, cx)
+            })?;
+            let found = options.evidence(&table).unwrap_or_default();
+            FiniteCheck::new("calibration images", converted, &found, before)
+        }
+        None => match FiniteCheck::on_noise(engine, model, converted) {
+            Ok(check) => check,
+            Err(failure) if failure.kind() == FailureKind::Model => {
+                cx.emit(&Event::Warning(&format!(
+                    "the converted model was not checked by running it: {failure}"
+                )));
+                return Ok(None);
+            }
+            Err(failure) => return Err(failure),
+        },
+    };
+    let blame = check.nodes.first().map(|first| {
+        format!(
+            "; first at {}, {} of whose elements are NaN or infinite",
+            first.node, first.count
+        )
+    });
+    let blame = blame.unwrap_or_default();
+    if check.in_outputs > 0 {
+        let message = format!(
+            "`{}` as {} gives {} NaN or infinite output elements on {}{blame}",
+            settings.model.display(),
+            settings.to,
+            check.in_outputs,
+            check.on
+        );
+        if settings.check == Check::Refuse {
+            return Err(Failure::new(FailureKind::Gate, message).with_help(
+                "nothing was written; calibrate on images like these, or write it all the same with --force",
+            ));
+        }
+        cx.emit(&Event::Warning(&message));
+    } else if !check.nodes.is_empty() {
+        cx.emit(&Event::Warning(&format!(
+            "{} node(s) give NaN or infinite values that do not reach an output{blame}",
+            check.nodes.len()
+        )));
+    }
+    Ok(Some(check))
 }
 
 /// The target of this name.

@@ -64,7 +64,7 @@ pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<Simplif
     options.stop_after = settings.stop_after;
     options.dump = Some(&mut dump);
     let prepared = StageClock::default().run(cx, "simplify", "passes", 0, || {
-        prepare(&model, options, &TractEngine::new())
+        prepare(&model, options, None, &TractEngine::new())
     })?;
     if let Some(error) = failed_dump {
         return Err(error.into());

@@ -3,18 +3,26 @@
 use crate::common::{
     chain, conv, initializer_type, listing, max_abs, model, plan, request, run, sample, weights,
 };
-use tilecast_onnx::{DataType, Model, Tensor, attribute, infer_types, node};
+use tilecast_onnx::{DataType, Model, Tensor, attribute, infer_types, mixed_float_operands, node};
 use tilecast_passes::{
-    ConvertFloat16, Override, PlanRequest, Precision, PrecisionPlan, StoreFloat16, run_pass,
+    ConvertHalf, IoTypes, Override, PlanRequest, Precision, PrecisionPlan, StoreFloat16, run_pass,
 };
+use tilecast_quant::HalfFormat;
 
 fn converted(model: &Model, plan: &PrecisionPlan) -> Model {
     let mut model = model.clone();
     assert!(
-        run_pass(&ConvertFloat16 { plan }, &mut model)
-            .unwrap()
-            .changed
+        run_pass(
+            &ConvertHalf {
+                plan,
+                io: &IoTypes::default()
+            },
+            &mut model
+        )
+        .unwrap()
+        .changed
     );
+    assert_eq!(mixed_float_operands(model.proto(), model.opset()), []);
     model
 }
 
@@ -52,7 +60,7 @@ fn casts_stand_where_precisions_meet_and_a_shared_constant_is_kept_in_both() {
         overrides: &overrides,
         ..request(Precision::Fp16, "generic")
     };
-    let half = converted(&model, &PrecisionPlan::new(&model.graph(), &request));
+    let half = converted(&model, &PrecisionPlan::new(&model, &request));
     assert_eq!(
         listing(&half),
         [
@@ -110,21 +118,28 @@ fn types_held_in_attributes_follow_and_integer_work_does_not() {
 }
 
 #[test]
-fn subgraphs_are_refused_by_node() {
-    let mut model = chain();
-    let mut branch = attribute::int("then_branch", 0);
-    branch.g = Some(Box::default());
-    model.proto_mut().graph.as_mut().unwrap().node[2]
-        .attribute
-        .push(branch);
-    let plan = plan(&chain(), Precision::Fp16, "generic");
-    let error = run_pass(&ConvertFloat16 { plan: &plan }, &mut model)
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        error,
-        "pass `convert_float16`: g/node \"relu\" (Relu): subgraphs are not supported in FP16 yet"
-    );
+fn the_border_gets_the_format_where_it_is_asked_to() {
+    let model = chain();
+    let plan = plan(&model, Precision::Fp16, "generic");
+    let io = IoTypes {
+        converted: Some(HalfFormat::F16),
+        kept: ["y".to_owned()].into(),
+    };
+    let mut half = model.clone();
+    let _ = run_pass(
+        &ConvertHalf {
+            plan: &plan,
+            io: &io,
+        },
+        &mut half,
+    )
+    .unwrap();
+    let lines = listing(&half);
+    assert_eq!(lines.first().unwrap(), "Conv(x, w1, b1) -> a");
+    assert_eq!(lines.last().unwrap(), "Cast(y_fp16) -> y");
+    let types = infer_types(&half.graph());
+    assert_eq!((types["x"], types["y"]), (DataType::F16, DataType::F32));
+    assert_eq!(mixed_float_operands(half.proto(), half.opset()), []);
 }
 
 #[test]
