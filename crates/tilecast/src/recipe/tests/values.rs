@@ -270,11 +270,6 @@ fn values_that_are_not_built_are_refused_by_name() {
             "8:46: `std` is not built yet; leave it out",
         ),
         (
-            "- precision: int8",
-            "- precision: bf16",
-            "14:16: `precision: bf16` is not built yet; use fp16 or int8",
-        ),
-        (
             "target: ort-cpu",
             "target: tensorrt",
             "15:13: `target: tensorrt` is not built yet; use generic or ort-cpu",
@@ -288,11 +283,6 @@ fn values_that_are_not_built_are_refused_by_name() {
             "target: ort-cpu",
             "target: coreml",
             "15:13: `target: coreml` is not built yet; use generic or ort-cpu",
-        ),
-        (
-            "keep_io_types: true",
-            "keep_io_types: false",
-            "12:20: `keep_io_types: false` is not built yet; use true",
         ),
         (
             "mode: exact",
