@@ -161,7 +161,19 @@ fn quality_is_as_promised(report: &Value) {
         ]
     );
     let counts = |index: usize| &report["artifacts"][index]["nodes"];
-    assert!(counts(1)["fp32"].is_null() && counts(1)["int8"] == counts(2)["int8"]);
+    assert_eq!(counts(1)["int8"], counts(2)["int8"]);
+    // A GPU computes the rest in FP16, but for pools whose sums leave it.
+    for artifact in artifacts(report).take(2) {
+        for node in artifact["plan"].as_array().unwrap() {
+            let reason = node["reason"].as_str().unwrap();
+            assert!(
+                node["precision"] != "fp32"
+                    || (node["op"] == "GlobalAveragePool"
+                        && reason.starts_with("a sum inside may reach")),
+                "{node}"
+            );
+        }
+    }
     assert!(
         number(&counts(2)["fp32"]) > 0.0,
         "ort-cpu computes the rest in FP32"
