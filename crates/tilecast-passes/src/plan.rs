@@ -468,10 +468,11 @@ impl<'f> Facts<'f> {
         opset: i64,
         known: &'f dyn Fn(&str) -> Option<DataType>,
     ) -> Self {
+        let norms = normalization_nodes(graph);
         Self {
-            first_convs: ends::first_convs(graph),
-            last_convs: ends::last_convs(graph),
-            norms: normalization_nodes(graph),
+            first_convs: ends::first_convs(graph, &norms),
+            last_convs: ends::last_convs(graph, &norms),
+            norms,
             pooled: ends::on_pooled_vectors(graph),
             shape_work: shape_work::nodes(graph, types),
             opset,
@@ -509,7 +510,8 @@ impl<'f> Facts<'f> {
     ) -> (Precision, Reason) {
         let node = graph.node(id);
         let has = |set: &[NodeId]| set.binary_search(&id).is_ok();
-        let quantizable = request.target.quantized_ops.contains(&node.op());
+        // A convolution that averages within a normalization is no layer: its weights are not to be quantized.
+        let quantizable = request.target.quantized_ops.contains(&node.op()) && !has(&self.norms);
         let key = handle(node.label(), node.output_name(0).unwrap_or_default());
         if let Some(o) = request
             .overrides

@@ -8,8 +8,9 @@ fn is_conv(op: &str) -> bool {
     matches!(op, "Conv" | "ConvTranspose")
 }
 
-/// Convolutions that read a graph input through no other convolution, sorted.
-pub(super) fn first_convs(graph: &Graph<'_>) -> Vec<NodeId> {
+/// Convolutions that read a graph input through no other convolution, sorted. Those of `norms` (sorted) are no layers of
+/// the network: they average.
+pub(super) fn first_convs(graph: &Graph<'_>, norms: &[NodeId]) -> Vec<NodeId> {
     // Values that depend on an input and have passed no convolution yet.
     let mut fresh: HashSet<&str> = graph.inputs().filter_map(|v| v.name.as_deref()).collect();
     let mut found = Vec::new();
@@ -17,7 +18,7 @@ pub(super) fn first_convs(graph: &Graph<'_>) -> Vec<NodeId> {
         if !node.input.iter().any(|name| fresh.contains(name.as_str())) {
             continue;
         }
-        if is_conv(node.op()) {
+        if is_conv(node.op()) && norms.binary_search(&id).is_err() {
             found.push(id);
         } else if node.op() != "Shape" {
             fresh.extend(node.output.iter().map(String::as_str));
@@ -26,8 +27,8 @@ pub(super) fn first_convs(graph: &Graph<'_>) -> Vec<NodeId> {
     found
 }
 
-/// Convolutions whose result reaches a graph output through no other convolution, sorted.
-pub(super) fn last_convs(graph: &Graph<'_>) -> Vec<NodeId> {
+/// Convolutions whose result reaches a graph output through no other convolution, sorted; `norms` as above.
+pub(super) fn last_convs(graph: &Graph<'_>, norms: &[NodeId]) -> Vec<NodeId> {
     let mut wanted: HashSet<&str> = graph
         .proto()
         .output
@@ -43,7 +44,7 @@ pub(super) fn last_convs(graph: &Graph<'_>) -> Vec<NodeId> {
         {
             continue;
         }
-        if is_conv(node.op()) {
+        if is_conv(node.op()) && norms.binary_search(&id).is_err() {
             found.push(id);
         } else if node.op() != "Shape" {
             wanted.extend(node.input.iter().map(String::as_str));

@@ -16,7 +16,8 @@ const OPERATORS: &[&str] = &[
 ];
 
 /// Nodes of all normalizations, sorted: the operators, and the decomposed form
-/// `(x − mean(x)) / sqrt(mean((x − mean(x))²) + ε)` with the scale and shift behind it.
+/// `(x − mean(x)) / sqrt(mean((x − mean(x))²) + ε)` with the scale and shift behind it, whether its averages are
+/// reductions or convolutions.
 #[must_use]
 pub fn normalization_nodes(graph: &Graph<'_>) -> Vec<NodeId> {
     let mut found = BTreeSet::new();
@@ -43,14 +44,28 @@ fn decomposed(graph: &Graph<'_>, sqrt: NodeId) -> Option<Vec<NodeId>> {
     };
     let is = |id: NodeId, op: &str| graph.node(id).is(op);
 
-    let add_epsilon = producer(sqrt, 0).filter(|&id| is(id, "Add"))?;
-    let mean_of_squares = [0, 1]
-        .into_iter()
-        .find_map(|slot| producer(add_epsilon, slot).filter(|&id| is(id, "ReduceMean")))?;
+    let under_root = producer(sqrt, 0)?;
+    let mut nodes = vec![sqrt, under_root];
+    let mean_of_squares = if is(under_root, "Add") {
+        let mean = [0, 1]
+            .into_iter()
+            .find_map(|slot| producer(under_root, slot).filter(|&id| is(id, "ReduceMean")))?;
+        nodes.push(mean);
+        mean
+    } else {
+        Some(under_root).filter(|&id| averages_channels(graph, id))?
+    };
     let square = producer(mean_of_squares, 0).filter(|&id| is(id, "Pow") || is(id, "Mul"))?;
-    let centered = producer(square, 0).filter(|&id| is(id, "Sub"))?;
-    let mean = producer(centered, 1).filter(|&id| is(id, "ReduceMean"))?;
-    if graph.node(mean).input_name(0) != graph.node(centered).input_name(0) {
+    let centered = producer(square, 0)?;
+    nodes.extend([square, centered]);
+    if is(centered, "Sub") {
+        let mean = producer(centered, 1)
+            .filter(|&id| is(id, "ReduceMean") || averages_channels(graph, id))?;
+        if graph.node(mean).input_name(0) != graph.node(centered).input_name(0) {
+            return None;
+        }
+        nodes.push(mean);
+    } else if !centers_channels(graph, centered) {
         return None;
     }
     let deviation = graph.node(sqrt).output_name(0)?;
@@ -62,17 +77,40 @@ fn decomposed(graph: &Graph<'_>, sqrt: NodeId) -> Option<Vec<NodeId>> {
     if producer(divide, 0) != Some(centered) {
         return None;
     }
-    let mut nodes = vec![
-        mean,
-        centered,
-        square,
-        mean_of_squares,
-        add_epsilon,
-        sqrt,
-        divide,
-    ];
+    nodes.push(divide);
     nodes.extend(affine_behind(graph, divide));
     Some(nodes)
+}
+
+/// Whether a node is the 1x1 convolution that averages all channels.
+fn averages_channels(graph: &Graph<'_>, id: NodeId) -> bool {
+    pointwise_weights(graph, id).is_some_and(|(outputs, weights)| {
+        let share = (1.0 / weights.len() as f64) as f32;
+        outputs == 1 && weights.iter().all(|w| w.to_bits() == share.to_bits())
+    })
+}
+
+/// Whether a node is the 1x1 convolution that subtracts from all channels their average.
+fn centers_channels(graph: &Graph<'_>, id: NodeId) -> bool {
+    pointwise_weights(graph, id).is_some_and(|(outputs, weights)| {
+        let share = 1.0 / outputs as f64;
+        let expected = |i: usize| f64::from(u8::from(i / outputs == i % outputs)) - share;
+        weights.len() == outputs * outputs
+            && (0..)
+                .zip(&weights)
+                .all(|(i, w)| w.to_bits() == (expected(i) as f32).to_bits())
+    })
+}
+
+/// Number of output channels and constant weights of a 1x1 convolution of images.
+fn pointwise_weights(graph: &Graph<'_>, id: NodeId) -> Option<(usize, Vec<f32>)> {
+    let node = graph.node(id);
+    let weights = node.is("Conv").then(|| node.input_name(1))??;
+    let weights = graph.constant(weights).ok()??;
+    let [outputs, _, 1, 1] = *weights.dims() else {
+        return None;
+    };
+    Some((outputs, weights.to_f32_vec()?))
 }
 
 /// The multiplication and addition of constants that directly follow.

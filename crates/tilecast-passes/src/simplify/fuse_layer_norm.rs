@@ -1,4 +1,4 @@
-//! Decomposed layer normalization as one operator.
+//! Decomposed layer normalization as one operator, or as convolutions that average.
 
 use std::collections::BTreeSet;
 
@@ -14,27 +14,35 @@ const MIN_OPSET: i64 = 17;
 /// Axis of the channels of an image, and its rank.
 const CHANNEL_AXIS: usize = 1;
 const IMAGE_RANK: usize = 4;
+/// With fewer channels a convolution that averages does not pay: ONNX Runtime computes convolutions in blocks of 16.
+const FEWEST_CONVOLVED: usize = 16;
+/// Up to this many channels one convolution with `C * C` weights subtracts the mean; beyond, it costs more than a
+/// convolution that averages and a subtraction.
+const MOST_CENTERED_AT_ONCE: usize = 32;
 
 /// The pass's fixed facts.
 pub(crate) const META: PassMeta = PassMeta {
     id: "fuse_layer_norm",
-    summary: "recognize layer normalization that an exporter has taken apart as LayerNormalization",
+    summary: "recognize layer normalization that an exporter has taken apart, and put it together for the target",
     numerics: Numerics::Reassociates,
     explanation: "\
-**What it does.** `(x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)`, with a scale and a shift behind it where they are,
-becomes `LayerNormalization`. Over the last axis (tokens) that is one node. Over the channels of an image the operator
-has no axis of its own, so it stands between two `Transpose` nodes, if the parameter asks for that.
+**What it does.** `(x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)` over the last axis (tokens) becomes
+`LayerNormalization`, with the scale and the shift behind it where they are. Over the channels of an image the operator
+has no axis of its own; there, if the parameter asks for it, 1x1 convolutions with the weights 1/C compute the averages.
 
-**Why.** Nine passes over the activation become one. Between transposes the gain depends on the runtime and on its
-number of threads, which is why the target decides.
+**Why.** Over tokens nine passes over the activation become one. Over channels, ONNX Runtime computes `ReduceMean` on one
+thread and without blocking, while its convolutions use all threads and keep the layout of the convolutions around them.
+`LayerNormalization` between two `Transpose` nodes is about as fast on one thread, and slower on more.
 
 **Before / After.** `m = ReduceMean(x, [-1]); d = Sub(x, m); p = Pow(d, 2); v = ReduceMean(p, [-1]); a = Add(v, ε);
 s = Sqrt(a); n = Div(d, s); g = Mul(n, scale); y = Add(g, bias)` becomes `y = LayerNormalization(x, scale, bias)`.
+Over the channels of an image, `y = Div(d, s)` becomes `d = Conv(x, I - 1/C); p = Mul(d, d); v = Conv(p, 1/C, ε);
+s = Sqrt(v); y = Div(d, s)`; for many channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`.
 
-**Preconditions.** Opset 17. Both means go over the same single axis and keep it: the last one, or axis 1 of four. The
-variance may lose the axis if a Reshape or Expand provably puts it back. The length of the axis is the same for every
-input size, the small number is a constant, and nothing else reads what is between. A scale
-or shift that is not one float32 constant per element of the axis stays behind the operator.
+**Preconditions.** Opset 17 for the operator, 16 channels for the convolutions. Both means go over the same single axis
+and keep it: the last one, or axis 1 of four. The variance may lose the axis if a Reshape or Expand provably puts it
+back. The length of the axis is the same for every input size, the small number is a constant, and nothing else reads
+what is between. A scale or shift that is not one float32 constant per element of the axis stays behind the operator.
 
 **Numerics.** Reassociates.
 
@@ -49,8 +57,8 @@ pub enum ChannelNorms {
     /// It stays taken apart.
     #[default]
     Decomposed,
-    /// `LayerNormalization` between two `Transpose` nodes.
-    Transposed,
+    /// 1x1 convolutions compute the averages.
+    Convolved,
 }
 
 /// Fuses layer normalization; see the pass's explanation.
@@ -289,7 +297,6 @@ impl<'g> LayerNorm<'g> {
         let epsilon = site
             .scalar(core.epsilon)
             .ok_or_else(|| format!("`{}` under its root is not a scalar constant", core.epsilon))?;
-        site.check_opset("LayerNormalization", MIN_OPSET)?;
         let over = if position + 1 == rank {
             Over::LastAxis
         } else if position == CHANNEL_AXIS && rank == IMAGE_RANK {
@@ -302,12 +309,18 @@ impl<'g> LayerNorm<'g> {
         if over == Over::Channels && over_channels == ChannelNorms::Decomposed {
             return Err("over channels it stays taken apart for this target".into());
         }
+        if over == Over::LastAxis {
+            site.check_opset("LayerNormalization", MIN_OPSET)?;
+        }
         let length = site.extent(core.x, position).ok_or_else(|| {
             format!(
                 "the length of axis {position} of `{}` depends on the input",
                 core.x
             )
         })?;
+        if over == Over::Channels && length < FEWEST_CONVOLVED {
+            return Err(format!("convolutions are no faster over {length} channels"));
+        }
         core.check_broadcast(site)?;
         site.check_closed(&core.nodes, core.last)?;
         let mut norm = Self {
@@ -319,10 +332,12 @@ impl<'g> LayerNorm<'g> {
             scale: vec![1.0; length],
             bias: None,
         };
-        if let Some(scale) = norm.absorb(site, "Mul", rank, position) {
-            norm.scale = scale;
+        if over == Over::LastAxis {
+            if let Some(scale) = norm.absorb(site, "Mul", rank, position) {
+                norm.scale = scale;
+            }
+            norm.bias = norm.absorb(site, "Add", rank, position);
         }
-        norm.bias = norm.absorb(site, "Add", rank, position);
         Ok(norm)
     }
 
@@ -345,36 +360,81 @@ impl<'g> LayerNorm<'g> {
 
     fn write(&self, rewrite: &mut Rewrite<'_, '_>, graph: &Graph<'_>) {
         let output = graph.node(self.last).output[0].as_str();
+        let nodes = match self.over {
+            Over::LastAxis => vec![self.operator(rewrite, output)],
+            Over::Channels => self.convolutions(rewrite, output),
+        };
+        rewrite.replace_pattern(&self.nodes, self.last, nodes);
+    }
+
+    /// `LayerNormalization` over the last axis.
+    fn operator(&self, rewrite: &mut Rewrite<'_, '_>, output: &str) -> NodeProto {
         let vector = |values: &[f32]| Tensor::from_f32(vec![values.len()], values);
         let scale = rewrite.add_constant(output, "_ln_scale", &vector(&self.scale));
         let bias = self
             .bias
             .as_ref()
             .map(|bias| rewrite.add_constant(output, "_ln_bias", &vector(bias)));
+        let name = rewrite.fresh(output, "_LayerNormalization");
+        let mut norm = node("LayerNormalization", &name, &[self.x, &scale], &[output])
+            .with_attribute(attribute::int("axis", -1))
+            .with_attribute(attribute::float("epsilon", self.epsilon));
+        norm.input.extend(bias);
+        norm
+    }
+
+    /// The normalization over channels with averages that are 1x1 convolutions. The second takes the small number as its
+    /// bias.
+    fn convolutions(&self, rewrite: &mut Rewrite<'_, '_>, output: &str) -> Vec<NodeProto> {
+        let channels = self.scale.len();
+        let share = 1.0 / channels as f64;
+        let average = Tensor::from_f32(vec![1, channels, 1, 1], &vec![share as f32; channels]);
+        let average = rewrite.add_constant(output, "_ln_average", &average);
+        let epsilon = Tensor::from_f32(vec![1], &[self.epsilon]);
+        let epsilon = rewrite.add_constant(output, "_ln_epsilon", &epsilon);
         let mut name = |suffix: &str| rewrite.fresh(output, suffix);
-        let norm = |name: &str, from: &str, to: &str| {
-            let mut norm = node("LayerNormalization", name, &[from, &scale], &[to])
-                .with_attribute(attribute::int("axis", -1))
-                .with_attribute(attribute::float("epsilon", self.epsilon));
-            norm.input.extend(bias.clone());
-            norm
-        };
-        let nodes = match self.over {
-            Over::LastAxis => vec![norm(&name("_LayerNormalization"), self.x, output)],
-            Over::Channels => {
-                let (from, to) = (name("_ln_nhwc_in"), name("_ln_nhwc_out"));
-                let transpose = |name: &str, from: &str, to: &str, perm: &[i64]| {
-                    node("Transpose", name, &[from], &[to])
-                        .with_attribute(attribute::ints("perm", perm))
-                };
-                vec![
-                    transpose(&name("_ln_to_nhwc"), self.x, &from, &[0, 2, 3, 1]),
-                    norm(&name("_LayerNormalization"), &from, &to),
-                    transpose(&name("_ln_to_nchw"), &to, output, &[0, 3, 1, 2]),
-                ]
-            }
-        };
-        rewrite.replace_pattern(&self.nodes, self.last, nodes);
+        let [centered, squares, variance, deviation] = [
+            "_ln_centered",
+            "_ln_squares",
+            "_ln_variance",
+            "_ln_deviation",
+        ]
+        .map(&mut name);
+        let mut nodes = Vec::new();
+        if channels <= MOST_CENTERED_AT_ONCE {
+            let kept = |row: usize, column: usize| f64::from(u8::from(row == column));
+            let weights: Vec<f32> = (0..channels * channels)
+                .map(|i| (kept(i / channels, i % channels) - share) as f32)
+                .collect();
+            let weights = Tensor::from_f32(vec![channels, channels, 1, 1], &weights);
+            let conv = name("_ln_center_Conv");
+            let weights = rewrite.add_constant(output, "_ln_center", &weights);
+            nodes.push(node("Conv", &conv, &[self.x, &weights], &[&centered]));
+        } else {
+            let mean = name("_ln_mean");
+            let conv = name("_ln_mean_Conv");
+            nodes.push(node("Conv", &conv, &[self.x, &average], &[&mean]));
+            let sub = name("_ln_center_Sub");
+            nodes.push(node("Sub", &sub, &[self.x, &mean], &[&centered]));
+        }
+        let mut name = |suffix: &str| rewrite.fresh(output, suffix);
+        nodes.extend([
+            node(
+                "Mul",
+                &name("_ln_squares_Mul"),
+                &[&centered, &centered],
+                &[&squares],
+            ),
+            node(
+                "Conv",
+                &name("_ln_variance_Conv"),
+                &[&squares, &average, &epsilon],
+                &[&variance],
+            ),
+            node("Sqrt", &name("_ln_Sqrt"), &[&variance], &[&deviation]),
+            node("Div", &name("_ln_Div"), &[&centered, &deviation], &[output]),
+        ]);
+        nodes
     }
 }
 

@@ -6,8 +6,8 @@ use tilecast_quant::{QuantType, Symmetry};
 
 /// Unsigned activations, because signed ones keep every convolution whose output branches in float on x86-64; Q directly
 /// behind each convolution, because without it the convolution stays float; FP16 only as storage, because the provider
-/// has next to no FP16 kernels and casts around each. It runs `LayerNormalization`
-/// between two transposes faster than the nine nodes that exporters write.
+/// has next to no FP16 kernels and casts around each. Averages over channels are convolutions: its `ReduceMean` runs on one
+/// thread there.
 pub(super) const ORT_CPU: Target = Target {
     name: "ort-cpu",
     summary: "ONNX Runtime's CPU provider; nodes outside INT8 compute in FP32, pinned weights are stored in FP16",
@@ -16,5 +16,5 @@ pub(super) const ORT_CPU: Target = Target {
     quantized_ops: &["Conv"],
     absorbed_ops: &["Relu"],
     float16: Float16::Store,
-    channel_norms: ChannelNorms::Transposed,
+    channel_norms: ChannelNorms::Convolved,
 };

@@ -6,8 +6,8 @@ use tilecast_passes::{ChannelNorms, FuseLayerNorm, run_pass};
 const TOKENS: FuseLayerNorm = FuseLayerNorm {
     over_channels: ChannelNorms::Decomposed,
 };
-const TRANSPOSED: FuseLayerNorm = FuseLayerNorm {
-    over_channels: ChannelNorms::Transposed,
+const CONVOLVED: FuseLayerNorm = FuseLayerNorm {
+    over_channels: ChannelNorms::Convolved,
 };
 
 fn tokens() -> Network {
@@ -17,10 +17,14 @@ fn tokens() -> Network {
 }
 
 fn image() -> Network {
+    image_of(6)
+}
+
+fn image_of(channels: usize) -> Network {
     Network::of_image(3)
         .scalar("eps", 1e-6)
         .scalar("two", 2.0)
-        .conv("x", "w", &[6, 3, 3, 3], "b", "v")
+        .conv("x", "w", &[channels, 3, 3, 3], "b", "v")
 }
 
 impl Network {
@@ -96,18 +100,28 @@ fn axes_are_an_input_from_opset_18_on() {
 }
 
 #[test]
-fn over_channels_it_stands_between_transpositions_where_asked_for() {
-    let expected = ["Conv", "Transpose", "LayerNormalization", "Transpose"];
+fn over_channels_convolutions_average_where_asked_for() {
+    let few = ["Conv", "Conv", "Mul", "Conv", "Sqrt", "Div", "Mul", "Add"];
+    let many = [
+        "Conv", "Conv", "Sub", "Mul", "Conv", "Sqrt", "Div", "Mul", "Add",
+    ];
     for axis in [1, -3] {
-        image()
-            .layer_norm("v", axis)
-            .affine(&[1, 6, 1, 1])
-            .becomes(&TRANSPOSED, &expected);
+        for (channels, expected) in [(16, few.as_slice()), (32, &few), (33, &many)] {
+            image_of(channels)
+                .layer_norm("v", axis)
+                .affine(&[1, channels, 1, 1])
+                .becomes(&CONVOLVED, expected);
+        }
     }
+    image_of(16)
+        .opset(16)
+        .layer_norm("v", 1)
+        .affine(&[16, 1, 1])
+        .becomes(&CONVOLVED, &few);
     image()
         .layer_norm("v", 1)
         .affine(&[6, 1, 1])
-        .becomes(&TRANSPOSED, &expected);
+        .declined(&CONVOLVED, "convolutions are no faster over 6 channels");
     image().layer_norm("v", 1).affine(&[6, 1, 1]).declined(
         &TOKENS,
         "over channels it stays taken apart for this target",

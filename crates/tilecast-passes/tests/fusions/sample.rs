@@ -31,14 +31,18 @@ fn the_denoiser_loses_its_affine_parts_and_half_slices_and_computes_the_same() {
     assert_eq!(count(&before, "Add") - count(&after, "Add"), 24);
     assert_eq!(count(&after, "Split"), 24);
     let channels = FuseLayerNorm {
-        over_channels: ChannelNorms::Transposed,
+        over_channels: ChannelNorms::Convolved,
     };
-    let mut transposed = after.clone();
-    run_pass(&channels, &mut transposed).unwrap();
-    assert_eq!(count(&transposed, "LayerNormalization"), 24);
+    let mut convolved = after.clone();
+    run_pass(&channels, &mut convolved).unwrap();
+    // Two means of each of 24 normalizations.
+    assert_eq!(
+        count(&after, "ReduceMean") - count(&convolved, "ReduceMean"),
+        48
+    );
     for dims in [[1, 3, 48, 64], [1, 3, 35, 50]] {
         let expected = run(&before, &dims).remove(0);
-        for model in [&after, &transposed] {
+        for model in [&after, &convolved] {
             let actual = run(model, &dims).remove(0);
             let difference = max_abs(expected.data(), actual.data());
             assert!(difference < 1e-4, "{difference} at {dims:?}");

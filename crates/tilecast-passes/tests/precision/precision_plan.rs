@@ -3,7 +3,8 @@
 use crate::common::{PINS, chain, model, plan, request, sample, target, weights};
 use tilecast_onnx::{Model, Tensor, attribute, node};
 use tilecast_passes::{
-    Override, PlanRequest, Precision, PrecisionPlan, Reason, normalization_nodes,
+    ChannelNorms, FuseLayerNorm, Override, Pins, PlanRequest, Precision, PrecisionPlan, Reason,
+    normalization_nodes, run_pass,
 };
 
 fn reasons(plan: &PrecisionPlan) -> Vec<(&str, Precision, String)> {
@@ -159,6 +160,43 @@ fn the_sample_has_its_ends_and_norms_pinned() {
     // 12 blocks with two norms each, of nine nodes with scale and shift.
     assert_eq!(named(Reason::Normalization).len(), 12 * 2 * 9);
     assert_eq!(named(Reason::PooledVector).len(), 12);
+    assert_eq!(plan.counts()["int8"], 82 - 2 - 12);
+}
+
+#[test]
+fn convolutions_that_average_are_part_of_their_normalization() {
+    let convolved = FuseLayerNorm {
+        over_channels: ChannelNorms::Convolved,
+    };
+    let mut model = sample();
+    run_pass(&convolved, &mut model).unwrap();
+    let request = |pins| PlanRequest {
+        precision: Precision::Int8,
+        target: target("ort-cpu"),
+        pins,
+        overrides: &[],
+    };
+    let plan = PrecisionPlan::new(&model, &request(PINS));
+    let count = |reason: Reason| {
+        plan.decisions()
+            .iter()
+            .filter(|d| d.reason == reason)
+            .count()
+    };
+    // Half of the blocks have up to 32 channels, where one convolution centers; scale and shift are still behind.
+    let nodes = model.graph_proto().node.iter();
+    let n_subtractions = nodes
+        .filter(|n| n.op() == "Sub" && n.output[0].contains("_ln_"))
+        .count();
+    assert_eq!(count(Reason::Normalization), 12 * 2 * 7 + n_subtractions);
+    assert_eq!(count(Reason::FirstConv), 1);
+    assert_eq!(plan.counts()["int8"], 82 - 2 - 12);
+    // Not even a recipe that pins nothing quantizes them.
+    let unpinned = Pins {
+        norms: Precision::Int8,
+        ..PINS
+    };
+    let plan = PrecisionPlan::new(&model, &request(unpinned));
     assert_eq!(plan.counts()["int8"], 82 - 2 - 12);
 }
 
