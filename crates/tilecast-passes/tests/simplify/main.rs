@@ -5,6 +5,7 @@
 mod common;
 
 mod driver;
+mod exports;
 mod folding;
 mod merging;
 mod removal;
