@@ -199,8 +199,8 @@ impl Model {
     pub fn stored_bytes(&self) -> u64 {
         let external = all_tensors(&self.proto)
             .into_iter()
-            .filter_map(|(_, tensor)| tensor.external.get())
-            .map(|payload| payload.len() as u64);
+            .filter_map(|(_, tensor)| tensor.external.byte_len())
+            .map(|len| len as u64);
         self.encoded_len() as u64 + external.sum::<u64>()
     }
 

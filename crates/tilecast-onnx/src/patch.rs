@@ -84,6 +84,11 @@ impl Patch {
         self.initializers.push(tensor.to_proto(name));
     }
 
+    /// As [`Patch::set_initializer`], for a message that holds its own name.
+    pub fn set_initializer_message(&mut self, message: TensorProto) {
+        self.initializers.push(message);
+    }
+
     /// Removes an initializer.
     pub fn remove_initializer(&mut self, name: &str) {
         self.removed_initializers.insert(name.to_owned());

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use tempfile::NamedTempFile;
 
 use crate::all_tensors::{all_tensors, all_tensors_mut};
 use crate::encode::write_model;
 use crate::external::{Reference, folder_of};
-use crate::proto::{ModelProto, StringStringEntryFields, StringStringEntryProto, TensorProto};
+use crate::proto::{
+    ExternalPayload, ModelProto, StringStringEntryFields, StringStringEntryProto, TensorProto,
+};
 use crate::tensor::EXTERNAL;
 use crate::{Model, Tensor};
 
@@ -85,7 +86,7 @@ impl Model {
 
     fn try_save(&self, path: &Path, options: &SaveOptions) -> io::Result<()> {
         let too_long = self.encoded_len() as u64 > options.largest_single_file;
-        let opened = |tensor: &TensorProto| tensor.external.get().is_some();
+        let opened = |tensor: &TensorProto| tensor.external.byte_len().is_some();
         if !too_long && !all_tensors(self.proto()).iter().any(|(_, t)| opened(t)) {
             return write_beside(path, |out| self.write_to(out))?.persist_at(path);
         }
@@ -147,7 +148,8 @@ fn write_beside(
 
 /// A payload and its place in the data file.
 struct Placed {
-    payload: Bytes,
+    payload: ExternalPayload,
+    len: u64,
     offset: u64,
 }
 
@@ -160,39 +162,50 @@ fn move_out(
     let mut chosen: Vec<_> = all_tensors_mut(proto)
         .into_iter()
         .filter(|(_, tensor)| is_chosen(tensor))
-        .filter_map(|(_, tensor)| Some((payload_of(tensor)?, origin_of(tensor), tensor)))
+        .filter_map(|(_, tensor)| {
+            let payload = payload_of(tensor)?;
+            Some((
+                payload.byte_len()? as u64,
+                payload,
+                origin_of(tensor),
+                tensor,
+            ))
+        })
         .collect();
     // What came from a file keeps the order that it had there, and comes first; the sort is stable.
-    chosen.sort_by(|(_, a, _), (_, b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
+    chosen.sort_by(|(_, _, a, _), (_, _, b, _)| (a.is_none(), a).cmp(&(b.is_none(), b)));
 
     let mut placed: Vec<Placed> = Vec::with_capacity(chosen.len());
     let mut end = 0;
     let mut previous = None;
-    for (payload, origin, tensor) in chosen {
-        let shares =
-            origin.is_some() && previous.as_ref() == Some(&(origin.clone(), payload.len()));
+    for (len, payload, origin, tensor) in chosen {
+        let shares = origin.is_some() && previous.as_ref() == Some(&(origin.clone(), len));
         let offset = match &origin {
             _ if shares => placed.last().map_or(0, |last| last.offset),
             Some((_, offset)) if (end..=end + LARGEST_GAP).contains(offset) => *offset,
             _ => u64::next_multiple_of(end, ALIGNMENT),
         };
-        point_to(tensor, location, offset, payload.len() as u64);
-        previous = Some((origin, payload.len()));
+        point_to(tensor, location, offset, len);
+        previous = Some((origin, len));
         if !shares {
-            end = offset + payload.len() as u64;
-            placed.push(Placed { payload, offset });
+            end = offset + len;
+            placed.push(Placed {
+                payload,
+                len,
+                offset,
+            });
         }
     }
     placed
 }
 
 /// The payload to move out, if the tensor has one that may lie in a file and is worth it.
-fn payload_of(tensor: &TensorProto) -> Option<Bytes> {
+fn payload_of(tensor: &TensorProto) -> Option<ExternalPayload> {
     if tensor.is_external() {
-        return tensor.external.get().cloned();
+        return Some(tensor.external.clone());
     }
     let payload = Tensor::from_proto(tensor).ok()?.bytes().clone();
-    (payload.len() >= SMALLEST_EXTERNAL).then_some(payload)
+    (payload.len() >= SMALLEST_EXTERNAL).then(|| ExternalPayload::found(payload))
 }
 
 fn origin_of(tensor: &TensorProto) -> Option<(String, u64)> {
@@ -251,10 +264,10 @@ fn set_entry(tensor: &mut TensorProto, key: &str, value: &str) {
 fn write_payloads(payloads: &[Placed], out: &mut impl Write) -> io::Result<()> {
     static ZEROS: [u8; LARGEST_GAP as usize] = [0; LARGEST_GAP as usize];
     let mut at = 0;
-    for Placed { payload, offset } in payloads {
-        out.write_all(&ZEROS[..(offset - at) as usize])?;
-        out.write_all(payload)?;
-        at = offset + payload.len() as u64;
+    for placed in payloads {
+        out.write_all(&ZEROS[..(placed.offset - at) as usize])?;
+        placed.payload.write_to(out)?;
+        at = placed.offset + placed.len;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::DataType;
-use crate::proto::{TensorFields, TensorProto};
+use crate::proto::{Convert, TensorFields, TensorProto};
 
 /// A dense tensor. The payload is little-endian, row-major and shared: cloning a tensor copies no weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,25 @@ impl TensorProto {
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.data_location == Some(EXTERNAL)
+    }
+
+    /// This tensor under another name and in another element type, converted whenever it is read or written; `None` where
+    /// its payload does not lie in an opened file. Such a message is to be saved by [`crate::Model::save`], which gives
+    /// it a place in the data file.
+    #[must_use]
+    pub fn converted(&self, name: &str, data_type: DataType, convert: Convert) -> Option<Self> {
+        if !self.is_external() {
+            return None;
+        }
+        let mut message = Self::from(TensorFields {
+            dims: self.dims.clone(),
+            data_type: Some(data_type.code()),
+            name: Some(name.to_owned()),
+            data_location: Some(EXTERNAL),
+            ..TensorFields::default()
+        });
+        message.external = self.external.converted(convert)?;
+        Some(message)
     }
 }
 
@@ -109,49 +128,34 @@ impl Tensor {
     /// Reads a tensor message. Raw and external payloads are shared, typed fields are copied.
     ///
     /// # Errors
-    /// External data that was not opened (loading a model opens it), string data, an unknown element type, negative or overflowing dims, or a payload of the wrong size.
+    /// External data that was not opened (loading a model opens it), string data, an unknown element type, negative or
+    /// overflowing dims, or a payload of the wrong size.
     pub fn from_proto(proto: &TensorProto) -> Result<Self, TensorError> {
-        let name = proto.name.as_deref().unwrap_or_default();
-        let fail = |reason: String| TensorError::new(name, reason);
-        if proto.segment.is_some() {
-            return Err(fail("segmented tensors are not supported".into()));
-        }
-        let code = proto.data_type.unwrap_or_default();
-        let data_type = DataType::from_code(code)
-            .ok_or_else(|| fail(format!("unknown element type {code}")))?;
-        let dims = proto
-            .dims
-            .iter()
-            .map(|&d| {
-                usize::try_from(d)
-                    .map_err(|_| fail(format!("negative dimension in {:?}", proto.dims)))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let n = element_count(&dims)
-            .filter(|&n| n <= MAX_ELEMENTS)
-            .ok_or_else(|| fail(format!("dimensions {dims:?} are too large")))?;
+        let (data_type, dims, n) = declared(proto)?;
         let bytes = match &proto.raw_data {
-            _ if proto.is_external() => proto.external.get().cloned().ok_or_else(|| {
-                fail("its data is in an external file that was not opened; load the model from its file".into())
-            })?,
+            _ if proto.is_external() => proto.external.bytes().ok_or_else(|| not_opened(proto))?,
             Some(raw) => raw.clone(),
-            None => typed_payload(proto, data_type, n)
-                .ok_or_else(|| fail(format!("no payload of {n} elements of type {data_type}")))?,
+            None => typed_payload(proto, data_type, n).ok_or_else(|| no_payload(proto, n))?,
         };
-        let expected = data_type
-            .packed_bytes(n)
-            .ok_or_else(|| fail(format!("{data_type} tensors are not supported")))?;
-        if bytes.len() != expected {
-            return Err(fail(format!(
-                "payload has {} bytes, {data_type} {dims:?} needs {expected}; the file is damaged",
-                bytes.len()
-            )));
-        }
+        check_length(proto, data_type, &dims, n, bytes.len())?;
         Ok(Self {
             data_type,
             dims,
             bytes,
         })
+    }
+
+    /// Whether [`Tensor::from_proto`] can read a message, without computing the payload of an external tensor.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_proto`].
+    pub(crate) fn check(proto: &TensorProto) -> Result<(), TensorError> {
+        if !proto.is_external() {
+            return Self::from_proto(proto).map(drop);
+        }
+        let (data_type, dims, n) = declared(proto)?;
+        let len = proto.external.byte_len().ok_or_else(|| not_opened(proto))?;
+        check_length(proto, data_type, &dims, n, len)
     }
 
     /// The message for this tensor, payload shared.
@@ -241,6 +245,69 @@ impl Tensor {
             _ => return None,
         })
     }
+}
+
+/// Element type, dimensions and number of elements that a message declares.
+fn declared(proto: &TensorProto) -> Result<(DataType, Vec<usize>, usize), TensorError> {
+    let fail = |reason: String| error_of(proto, reason);
+    if proto.segment.is_some() {
+        return Err(fail("segmented tensors are not supported".into()));
+    }
+    let code = proto.data_type.unwrap_or_default();
+    let data_type =
+        DataType::from_code(code).ok_or_else(|| fail(format!("unknown element type {code}")))?;
+    let dims = proto
+        .dims
+        .iter()
+        .map(|&d| {
+            usize::try_from(d).map_err(|_| fail(format!("negative dimension in {:?}", proto.dims)))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let n = element_count(&dims)
+        .filter(|&n| n <= MAX_ELEMENTS)
+        .ok_or_else(|| fail(format!("dimensions {dims:?} are too large")))?;
+    Ok((data_type, dims, n))
+}
+
+fn check_length(
+    proto: &TensorProto,
+    data_type: DataType,
+    dims: &[usize],
+    n: usize,
+    found: usize,
+) -> Result<(), TensorError> {
+    let expected = data_type
+        .packed_bytes(n)
+        .ok_or_else(|| error_of(proto, format!("{data_type} tensors are not supported")))?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(error_of(
+        proto,
+        format!(
+            "payload has {found} bytes, {data_type} {dims:?} needs {expected}; the file is damaged"
+        ),
+    ))
+}
+
+fn error_of(proto: &TensorProto, reason: impl Into<String>) -> TensorError {
+    TensorError::new(proto.name.as_deref().unwrap_or_default(), reason)
+}
+
+fn not_opened(proto: &TensorProto) -> TensorError {
+    error_of(
+        proto,
+        "its data is in an external file that was not opened; load the model from its file",
+    )
+}
+
+fn no_payload(proto: &TensorProto, n: usize) -> TensorError {
+    let data_type = DataType::from_code(proto.data_type.unwrap_or_default());
+    let data_type = data_type.map_or("unknown", DataType::name);
+    error_of(
+        proto,
+        format!("no payload of {n} elements of type {data_type}"),
+    )
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {

@@ -212,9 +212,9 @@ impl<'a> Verifier<'a> {
             }
             scope.insert(name);
             // Strings and unopened files are kept as they are; what uses them refuses them where it cannot.
-            let kept = tensor.is_external() && tensor.external.get().is_none()
+            let kept = tensor.is_external() && tensor.external.byte_len().is_none()
                 || tensor.data_type == Some(DataType::String.code());
-            if let (false, Err(error)) = (kept, Tensor::from_proto(tensor)) {
+            if let (false, Err(error)) = (kept, Tensor::check(tensor)) {
                 self.report(path, error.to_string());
             }
         }

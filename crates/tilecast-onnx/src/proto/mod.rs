@@ -23,7 +23,7 @@ use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 use std::ops::{Deref, DerefMut};
 
-pub use external_payload::ExternalPayload;
+pub use external_payload::{Convert, ExternalPayload};
 pub use unknown::Unknown;
 
 macro_rules! messages {

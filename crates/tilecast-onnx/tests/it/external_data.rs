@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use tilecast_onnx::proto::{
-    ModelProto, StringStringEntryFields, StringStringEntryProto, TensorProto,
+    Convert, ModelProto, StringStringEntryFields, StringStringEntryProto, TensorProto,
 };
 use tilecast_onnx::{
-    LoadErrorKind, Model, Patch, SaveOptions, Tensor, attribute, infer_shapes, node,
+    DataType, LoadErrorKind, Model, Patch, SaveOptions, Tensor, attribute, infer_shapes, node,
 };
 
 use crate::support::{graph, model, value};
@@ -345,4 +345,60 @@ fn a_large_model_may_be_saved_over_itself() {
     loaded.save(&path).unwrap();
     assert!(std::fs::read(&path).unwrap() == proto.encode_to_vec());
     assert!(loaded.to_bytes() == proto.encode_to_vec());
+}
+
+/// The high byte of each pair.
+fn high_bytes(payload: &[u8]) -> Vec<u8> {
+    payload.iter().skip(1).step_by(2).copied().collect()
+}
+
+#[test]
+fn a_converted_tensor_is_read_and_saved_in_its_new_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let n = 3 << 19;
+    let payload: Vec<u8> = (0..4 * n as u32).map(|i| (i % 251) as u8).collect();
+    std::fs::write(folder.path().join("w.bin"), &payload).unwrap();
+    let mut large = reference("w", &[("location", "w.bin")]);
+    large.dims = vec![n];
+    let path = write(folder.path(), &sum_of(vec![large]));
+    let loaded = Model::load(&path).unwrap();
+    let convert = |from| Convert {
+        from,
+        to: from / 2,
+        elements: high_bytes,
+    };
+    let source = loaded.graph_proto().initializer[0].clone();
+    let half = source.converted("h", DataType::F16, convert(4)).unwrap();
+    let expected = high_bytes(&payload);
+    assert_eq!(half.external.byte_len(), Some(expected.len()));
+    assert!(Tensor::from_proto(&half).unwrap().bytes() == &expected);
+    // Only once, only whole elements, only what lies in a file.
+    assert!(half.converted("q", DataType::I8, convert(2)).is_none());
+    assert!(source.converted("h", DataType::F16, convert(5)).is_none());
+    let inside = Tensor::from_f32(vec![1], &[1.0]).to_proto("i");
+    assert!(inside.converted("h", DataType::F16, convert(4)).is_none());
+
+    let mut model = loaded.clone();
+    let mut patch = Patch::default();
+    patch.remove_initializer("w");
+    patch.set_initializer_message(half);
+    patch
+        .edit_node(&loaded.graph(), tilecast_onnx::NodeId(0))
+        .input[1] = "h".into();
+    patch.apply(&mut model).unwrap();
+    model.save(&folder.path().join("out.onnx")).unwrap();
+    assert!(std::fs::read(folder.path().join("out.onnx.data")).unwrap() == expected);
+    let saved = Model::load(&folder.path().join("out.onnx")).unwrap();
+    let found = saved.graph().constant("h").unwrap().unwrap();
+    assert_eq!(
+        (found.data_type(), found.dims()),
+        (DataType::F16, &[n as usize][..])
+    );
+    // A message that claims another length is caught before anything is converted.
+    let mut wrong = source.converted("h", DataType::F16, convert(4)).unwrap();
+    wrong.dims = vec![n + 1];
+    let mut patch = Patch::default();
+    patch.set_initializer_message(wrong);
+    let error = patch.apply(&mut loaded.clone()).unwrap_err().to_string();
+    assert!(error.contains("tensor `h`: payload has"), "{error}");
 }

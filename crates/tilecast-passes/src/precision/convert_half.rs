@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use tilecast_onnx::proto::{GraphProto, NodeProto};
+use tilecast_onnx::proto::{Convert, GraphProto, NodeProto, TensorProto};
 use tilecast_onnx::{
     DataType, Graph, NodeId, Patch, Tensor, TypeMap, attribute, infer_body_types, infer_types, node,
 };
@@ -507,9 +507,12 @@ impl<'g> Rewrite<'_, 'g> {
         match frame.graph.constant(value) {
             Ok(Some(tensor)) if fixed && tensor.data_type() == DataType::F32 => {
                 let saturate = self.wanted.get(value).is_some_and(|w| !w.beyond_bounds);
-                frame
-                    .patch
-                    .set_initializer(&other, &narrowed(&tensor, wanted, saturate));
+                match narrowed_later(&frame.graph, value, &other, wanted, saturate) {
+                    Some(message) => frame.patch.set_initializer_message(message),
+                    None => frame
+                        .patch
+                        .set_initializer(&other, &narrowed(&tensor, wanted, saturate)),
+                }
             }
             _ => {
                 let from = frame
@@ -554,6 +557,10 @@ impl<'g> Rewrite<'_, 'g> {
                 continue;
             };
             let saturate = self.wanted.get(name).is_some_and(|w| !w.beyond_bounds);
+            if let Some(message) = narrowed_later(&frame.graph, name, name, native, saturate) {
+                frame.patch.set_initializer_message(message);
+                continue;
+            }
             let stored = narrowed(&tensor, native, saturate);
             match id {
                 Some(id) => {
@@ -610,19 +617,46 @@ fn cast(names: &mut FreshNames, from: &str, to: &str, data_type: DataType) -> No
 
 /// A float32 tensor in another float type. Where it saturates, finite elements beyond the format become its largest number.
 fn narrowed(tensor: &Tensor, data_type: DataType, saturate: bool) -> Tensor {
-    let (Some(format), Some(mut values)) = (half_format_of(data_type), tensor.to_f32_vec()) else {
+    let (Some(format), DataType::F32) = (half_format_of(data_type), tensor.data_type()) else {
         return tensor.clone();
     };
+    let payload = narrow_payload(tensor.bytes(), format, saturate);
+    Tensor::from_raw(data_type, tensor.dims().to_vec(), payload.into())
+        .expect("two bytes per element")
+}
+
+/// The same for an initializer whose payload lies in an external file, under the name `to`. It is converted while it is
+/// saved, so that a model larger than memory can be.
+fn narrowed_later(
+    graph: &Graph<'_>,
+    from: &str,
+    to: &str,
+    data_type: DataType,
+    saturate: bool,
+) -> Option<TensorProto> {
+    use HalfFormat::{BF16, F16};
+    let elements: fn(&[u8]) -> Vec<u8> = match (half_format_of(data_type)?, saturate) {
+        (F16, false) => |payload| narrow_payload(payload, F16, false),
+        (F16, true) => |payload| narrow_payload(payload, F16, true),
+        (BF16, false) => |payload| narrow_payload(payload, BF16, false),
+        (BF16, true) => |payload| narrow_payload(payload, BF16, true),
+    };
+    let convert = Convert {
+        from: size_of::<f32>(),
+        to: size_of::<u16>(),
+        elements,
+    };
+    graph.initializer(from)?.converted(to, data_type, convert)
+}
+
+fn narrow_payload(payload: &[u8], format: HalfFormat, saturate: bool) -> Vec<u8> {
+    let values = payload.as_chunks().0.iter();
+    let mut values: Vec<f32> = values.map(|&b| f32::from_le_bytes(b)).collect();
     if saturate {
         let largest = format.largest();
         for value in values.iter_mut().filter(|v| v.is_finite()) {
             *value = value.clamp(-largest, largest);
         }
     }
-    Tensor::from_raw(
-        data_type,
-        tensor.dims().to_vec(),
-        format.to_bytes(&values).into(),
-    )
-    .expect("two bytes per element")
+    format.to_bytes(&values)
 }

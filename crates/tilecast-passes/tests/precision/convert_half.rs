@@ -3,7 +3,9 @@
 use crate::common::{
     chain, conv, initializer_type, listing, max_abs, model, plan, request, run, sample, weights,
 };
-use tilecast_onnx::{DataType, Model, Tensor, attribute, infer_types, mixed_float_operands, node};
+use tilecast_onnx::{
+    DataType, Model, SaveOptions, Tensor, attribute, infer_types, mixed_float_operands, node,
+};
 use tilecast_passes::{
     ConvertHalf, IoTypes, Override, PlanRequest, Precision, PrecisionPlan, StoreFloat16, run_pass,
 };
@@ -197,5 +199,46 @@ fn storing_in_fp16_puts_a_cast_behind_large_weights_only() {
     assert!(
         max_abs(&run(&model), &run(&stored)).abs() < 1e-6,
         "these weights are exact in FP16"
+    );
+}
+
+#[test]
+fn weights_in_external_files_are_converted_when_they_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let inside = sample();
+    let options = SaveOptions {
+        largest_single_file: 0,
+    };
+    inside.save_with(&path("fp32.onnx"), &options).unwrap();
+    let outside = Model::load(&path("fp32.onnx")).unwrap();
+    let plan = plan(&inside, Precision::Fp16, "generic");
+    let expected = converted(&inside, &plan);
+    let half = converted(&outside, &plan);
+    half.save(&path("fp16.onnx")).unwrap();
+    let saved = Model::load(&path("fp16.onnx")).unwrap();
+    for model in [&half, &saved] {
+        for tensor in &expected.graph_proto().initializer {
+            let name = tensor.name.as_deref().unwrap();
+            let found = model.graph().constant(name).unwrap().unwrap();
+            assert_eq!(found, Tensor::from_proto(tensor).unwrap(), "{name}");
+        }
+    }
+    let n_lazy = half
+        .graph_proto()
+        .initializer
+        .iter()
+        .filter(|t| t.is_external())
+        .count();
+    assert!(n_lazy > 100, "{n_lazy}");
+    let payload_bytes = |model: &Model| model.stored_bytes() - model.encoded_len() as u64;
+    assert_eq!(payload_bytes(&half), payload_bytes(&saved));
+    let data = std::fs::metadata(path("fp32.onnx.data")).unwrap().len();
+    assert!(std::fs::metadata(path("fp16.onnx.data")).unwrap().len() < data * 6 / 10);
+    // Writing over the file that the weights still lie in.
+    half.save(&path("fp32.onnx")).unwrap();
+    assert!(
+        std::fs::read(path("fp32.onnx.data")).unwrap()
+            == std::fs::read(path("fp16.onnx.data")).unwrap()
     );
 }
