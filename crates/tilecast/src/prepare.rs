@@ -44,12 +44,43 @@ pub(crate) fn prepare(
     format: Option<HalfFormat>,
     engine: &dyn Engine,
 ) -> Result<Prepared, Failure> {
+    let (simplified, report) = rewrite(model, options, format)?;
+    let checks = check_unchanged(model, &simplified, &report, engine)?;
+    Ok(Prepared {
+        model: simplified,
+        report,
+        checks,
+    })
+}
+
+/// A simplified copy of `model`, not run yet; `format` as above.
+///
+/// # Errors
+/// A pass fails, or the opset cannot be raised.
+pub(crate) fn rewrite(
+    model: &Model,
+    options: SimplifyOptions<'_>,
+    format: Option<HalfFormat>,
+) -> Result<(Model, SimplifyReport), Failure> {
     let mut simplified = model.clone();
     raise_opset_for(&mut simplified, format)?;
     let report = simplify(&mut simplified, options)?;
+    Ok((simplified, report))
+}
+
+/// Runs both at two sizes on the same input.
+///
+/// # Errors
+/// As [`prepare`], apart from the passes.
+pub(crate) fn check_unchanged(
+    model: &Model,
+    simplified: &Model,
+    report: &SimplifyReport,
+    engine: &dyn Engine,
+) -> Result<Vec<EqualityCheck>, Failure> {
     let mut checks = Vec::new();
     for size_px in sizes(model) {
-        let check = compare(model, &simplified, size_px, engine)?;
+        let check = compare(model, simplified, size_px, engine)?;
         if check.relative.is_nan() || check.relative > TOLERANCE {
             let passes: Vec<&str> = report.steps.iter().map(|s| s.pass).collect();
             return Err(Failure::new(
@@ -67,11 +98,7 @@ pub(crate) fn prepare(
         }
         checks.push(check);
     }
-    Ok(Prepared {
-        model: simplified,
-        report,
-        checks,
-    })
+    Ok(checks)
 }
 
 /// Raises the opset to the oldest in which all operators that ever get this format have it.

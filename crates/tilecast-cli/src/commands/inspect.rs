@@ -122,6 +122,9 @@ fn write(i: &Inspection, out: &mut String) -> std::fmt::Result {
             peaks.join(", ")
         }
     )?;
+    if peaks.is_empty() {
+        return writeln!(out, "  largest tile unknown");
+    }
     let fits: Vec<String> = i
         .fits
         .iter()

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Folder, NAFNET, SRVGG, TILE_PX, sample_model};
+use crate::support::{Folder, NAFNET, SRVGG, TILE_PX, repository, sample_model};
 
 /// Kind of a value; `number?` may also be null.
 fn is(value: &Value, kind: &str) -> bool {
@@ -123,6 +123,50 @@ fn inspect_states_geometry_and_memory() {
             .collect();
         assert!(peaks.is_sorted_by(|a, b| a < b), "{peaks:?}");
     }
+}
+
+#[test]
+fn inspect_says_what_it_can_of_every_export() {
+    let exports = repository().join("models/exports");
+    let mut n_without_tiling = 0;
+    for entry in fs::read_dir(exports).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "onnx") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let folder = Folder::new();
+        folder.write(name, sample_model(&format!("exports/{name}")));
+        let facts = folder.succeed_with_json(&format!("inspect {name} --json"));
+        assert_keys(
+            &facts,
+            &[
+                ("parameters", "number"),
+                ("bytes_at", "map"),
+                ("operators", "map"),
+                ("inputs", "list"),
+                ("outputs", "list"),
+                ("peak_bytes", "map"),
+                ("halo_px", "number?"),
+            ],
+        );
+        let unknown =
+            ["halo_px", "alignment_px", "scale", "tiling_class"].map(|key| facts[key].is_null());
+        if facts["tiling_note"].is_null() {
+            assert_eq!(unknown, [false; 4], "{name}");
+        } else {
+            // Attention works on reshaped pixels; the note names the first node that does.
+            let note = facts["tiling_note"].as_str().unwrap();
+            assert!(note.contains("(Reshape)"), "{name}: {note}");
+            assert!(
+                name.starts_with("swinir") || name.starts_with("restormer"),
+                "{name}"
+            );
+            assert_eq!(unknown, [true; 4], "{name}");
+            n_without_tiling += 1;
+        }
+    }
+    assert_eq!(n_without_tiling, 4);
 }
 
 #[test]

@@ -38,6 +38,22 @@ fn the_denoiser_is_less_than_half_and_unchanged() {
 }
 
 #[test]
+fn exports_with_attention_are_simplified_too() {
+    for (name, at_most) in [("swinir-ts17.onnx", 480), ("restormer-ts17.onnx", 350)] {
+        let folder = Folder::new();
+        folder.write(name, sample_model(&format!("exports/{name}")));
+        let report = folder.succeed_with_json(&format!("simplify {name} -o out.onnx --json"));
+        assert!(report["nodes"][1].as_u64().unwrap() <= at_most, "{name}");
+        for check in report["checks"].as_array().unwrap() {
+            assert!(
+                check["relative"].as_f64().unwrap() < 1e-4,
+                "{name}: {check}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_driver_stops_and_dumps_where_asked() {
     let folder = folder();
     std::fs::create_dir(folder.path("dump")).unwrap();

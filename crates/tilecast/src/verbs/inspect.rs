@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use tilecast_analysis::{TilingAnalysis, analyze};
+use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, SessionOptions, TractEngine};
 use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
 use tilecast_onnx::{DataType, Model};
@@ -61,7 +61,7 @@ pub struct Inspection {
     pub global_nodes: Vec<String>,
     /// Why tiling facts are missing.
     pub tiling_note: Option<String>,
-    /// Predicted peak of one tile in FP32, bytes, by tile side.
+    /// Predicted peak of one tile in FP32, bytes, by tile side; a side that the engine cannot prepare is left out.
     pub peak_bytes: BTreeMap<String, usize>,
     /// Largest of those tile sides that fits a GPU with so much memory, by tier; null where none does.
     pub fits: BTreeMap<String, Option<usize>>,
@@ -102,7 +102,9 @@ pub fn inspect(path: &Path, cx: &Context<'_>) -> Result<Inspection, Failure> {
         Ok(analysis) => (Some(analysis), None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let peak_bytes = predict_peaks(&model, analysis.as_ref(), cx)?;
+    // Where the alignment is not known, the sides as they are: powers of two suit nearly every network.
+    let alignment_px = analysis.as_ref().map_or(1, |a| a.alignment_px.max(1));
+    let peak_bytes = predict_peaks(&model, alignment_px, cx)?;
     let fits = TIERS_GIB
         .into_iter()
         .map(|gib| (format!("{gib}GiB"), largest_fitting(&peak_bytes, gib << 30)))
@@ -182,13 +184,13 @@ fn sizes(model: &Model) -> BTreeMap<&'static str, usize> {
 
 fn predict_peaks(
     model: &Model,
-    analysis: Option<&TilingAnalysis>,
+    alignment_px: usize,
     cx: &Context<'_>,
 ) -> Result<BTreeMap<usize, usize>, Failure> {
     let mut peaks = BTreeMap::new();
     let graph = model.graph();
     let inputs: Vec<_> = graph.inputs().collect();
-    let ([input], Some(analysis)) = (inputs.as_slice(), analysis) else {
+    let [input] = inputs.as_slice() else {
         return Ok(peaks);
     };
     let Some(channels) = port(input)
@@ -206,7 +208,7 @@ fn predict_peaks(
     });
     for (index, side) in TILE_SIDES.into_iter().enumerate() {
         cx.check()?;
-        let aligned = side.next_multiple_of(analysis.alignment_px.max(1));
+        let aligned = side.next_multiple_of(alignment_px);
         let name = input.name.clone().unwrap_or_default();
         let options = SessionOptions {
             input_shapes: vec![(name, vec![1, channels, aligned, aligned])],

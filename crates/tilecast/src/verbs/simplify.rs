@@ -10,7 +10,7 @@ use tilecast_passes::{SimplifyOptions, SimplifyReport};
 use super::convert::{check_output_folder, find_target};
 use crate::Failure;
 use crate::context::Context;
-use crate::prepare::{EqualityCheck, prepare};
+use crate::prepare::{EqualityCheck, check_unchanged, rewrite};
 use crate::stages::StageClock;
 
 /// What to simplify, and how far.
@@ -63,19 +63,24 @@ pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<Simplif
     let mut options = SimplifyOptions::for_target(target);
     options.stop_after = settings.stop_after;
     options.dump = Some(&mut dump);
-    let prepared = StageClock::default().run(cx, "simplify", "passes", 0, || {
-        prepare(&model, options, None, &TractEngine::new())
+    let mut clock = StageClock::default();
+    let (simplified, report) = clock.run(cx, "simplify", "passes", 0, || {
+        rewrite(&model, options, None)
     })?;
     if let Some(error) = failed_dump {
         return Err(error.into());
     }
     cx.check()?;
-    prepared.model.save(&settings.output)?;
+    let checks = clock.run(cx, "compare", "sizes", 0, || {
+        check_unchanged(&model, &simplified, &report, &TractEngine::new())
+    })?;
+    cx.check()?;
+    simplified.save(&settings.output)?;
     Ok(SimplifyOutcome {
         schema: "tilecast.simplify/1",
         path: settings.output.display().to_string(),
-        bytes: [model.stored_bytes(), prepared.model.stored_bytes()].map(|b| b as usize),
-        report: prepared.report,
-        checks: prepared.checks,
+        bytes: [model.stored_bytes(), simplified.stored_bytes()].map(|b| b as usize),
+        report,
+        checks,
     })
 }
