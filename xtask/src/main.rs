@@ -1,9 +1,10 @@
 //! `cargo xtask VERB`: the developer verbs, and every verb of the tilecast command line as this checkout has it.
 //!
 //! Reading order: `forward` (what is not ours) → `generated` (documents that come from code) → `calibration` (the sample
-//! images) and `picture` (that of the README) → `conformance` (the test cases of ONNX). The rules that the sources
-//! themselves must keep are tests: `tests/tidy/`.
+//! images) and `picture` (that of the README) → `conformance` (the test cases of ONNX) → `bench` (measurements). The rules
+//! that the sources themselves must keep are tests: `tests/tidy/`.
 
+mod bench;
 mod calibration;
 mod conformance;
 mod forward;
@@ -24,6 +25,8 @@ Developer verbs of tilecast.
 
 usage: cargo xtask VERB ...
 
+  bench [NAME] [--python PATH] [--rounds N] [--only TEXT] [--json | --markdown | --write-docs]
+                           measure, beside other tools; without NAME, list what can be measured
   calibration [--out DIR]  draw the calibration images again, into calibration/ or DIR
   conformance [--cases DIR] [--update] [--json]
                            run the backend cases of the onnx package against tests/conformance/manifest.txt, or write it
@@ -52,6 +55,7 @@ mod exit_code {
 /// Who handles a command line.
 #[derive(Debug, PartialEq, Eq)]
 enum Verb {
+    Bench,
     Calibration,
     Conformance,
     Generated,
@@ -67,6 +71,7 @@ impl Verb {
     /// `help quantize` and `--help` are tilecast's.
     fn of(args: &[OsString]) -> Self {
         match args {
+            [verb, ..] if verb == "bench" => Self::Bench,
             [verb, ..] if verb == "calibration" => Self::Calibration,
             [verb, ..] if verb == "conformance" => Self::Conformance,
             [verb, ..] if verb == "gen" => Self::Generated,
@@ -82,6 +87,7 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let after_verb = args.iter().skip(1).cloned();
     match Verb::of(&args) {
+        Verb::Bench => finish(bench::run(after_verb), bench_exit_code),
         Verb::Calibration => finish(calibration::run(after_verb), calibration_exit_code),
         Verb::Conformance => finish(conformance::run(after_verb), conformance_exit_code),
         Verb::Generated => finish(generated::run(after_verb), generated_exit_code),
@@ -102,6 +108,15 @@ fn finish<E: Error>(result: Result<(), E>, code_of: fn(&E) -> u8) -> ExitCode {
             print_error(&error);
             ExitCode::from(code_of(&error))
         }
+    }
+}
+
+fn bench_exit_code(error: &bench::BenchError) -> u8 {
+    use bench::BenchError as E;
+    match error {
+        E::Usage(_) => exit_code::USAGE,
+        E::Python(_) | E::File { .. } => exit_code::FILE,
+        E::Step { .. } => exit_code::CHECK_FAILED,
     }
 }
 
@@ -172,6 +187,8 @@ mod tests {
             (&["help"], Verb::Help),
             (&["help", "quantize"], Verb::Forward),
             (&["--help"], Verb::Forward),
+            (&["bench"], Verb::Bench),
+            (&["bench", "parse", "--json"], Verb::Bench),
             (&["calibration", "--out", "x"], Verb::Calibration),
             (&["conformance", "--cases", "x"], Verb::Conformance),
             (&["gen"], Verb::Generated),
