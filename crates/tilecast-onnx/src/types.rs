@@ -147,7 +147,7 @@ fn output_type(node: &NodeProto, slot: usize, types: &OuterTypes<'_>) -> Option<
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor"
         | "Not" | "IsNaN" | "IsInf" => Some(DataType::Bool),
         "Cast" => of_code("to"),
-        "CastLike" | "Where" => of_input(1),
+        "CastLike" | "Where" | "RMSNormalization" => of_input(1),
         "OneHot" => of_input(2),
         "Constant" => node.constant_value().ok().flatten().map(|t| t.data_type()),
         "ConstantOfShape" => match node.find_attribute("value") {
@@ -166,7 +166,6 @@ fn output_type(node: &NodeProto, slot: usize, types: &OuterTypes<'_>) -> Option<
             .or(of_code("output_dtype"))
             .or(Some(DataType::U8)),
         "DequantizeLinear" => of_code("output_dtype").or(of_input(1)),
-        "RMSNormalization" => of_input(1),
         "DynamicQuantizeLinear" => Some(if slot == 1 {
             DataType::F32
         } else {

@@ -220,7 +220,8 @@ mod tests {
     }
 
     fn slowly(values: &[f32], dims: [usize; 3], reduced: [bool; 3], terms: Terms) -> f64 {
-        let mut groups: std::collections::BTreeMap<[usize; 3], Vec<f64>> = Default::default();
+        let mut groups: std::collections::BTreeMap<[usize; 3], Vec<f64>> =
+            std::collections::BTreeMap::default();
         for (index, &value) in values.iter().enumerate() {
             let at = [
                 index / (dims[1] * dims[2]),

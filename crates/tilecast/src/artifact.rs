@@ -96,7 +96,7 @@ impl ArtifactRequest {
         if self.strip_metadata {
             reports.push(run_pass(&StripMetadata, &mut model)?);
         }
-        check_types(&before, &model)?;
+        check_types(before, &model)?;
         Ok((model, reports))
     }
 }

@@ -1,5 +1,6 @@
 //! `tilecast convert`.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use tilecast::{
@@ -10,6 +11,10 @@ use super::{DEFAULT_MEMORY_BYTES, json, megabytes};
 use crate::printer::Output;
 
 /// Arguments of `convert`.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// FP32 ONNX model.
@@ -105,9 +110,10 @@ impl Arguments {
         );
         text += &kept_single(&outcome);
         if let Some(check) = &outcome.finite {
-            text += &match check.in_outputs {
-                0 => format!("outputs are finite on {}\n", check.on),
-                n => format!("{n} output elements are not finite on {}\n", check.on),
+            // Writing to a string cannot fail.
+            let _ = match check.in_outputs {
+                0 => writeln!(text, "outputs are finite on {}", check.on),
+                n => writeln!(text, "{n} output elements are not finite on {}", check.on),
             };
         }
         Ok(Output::success(text))
@@ -124,10 +130,10 @@ fn kept_single(outcome: &ConvertOutcome) -> String {
         .collect();
     let mut text = String::new();
     for node in kept.iter().take(SHOWN) {
-        text += &format!("  fp32: {} ({}): {}\n", node.node, node.op, node.reason);
+        let _ = writeln!(text, "  fp32: {} ({}): {}", node.node, node.op, node.reason);
     }
     if kept.len() > SHOWN {
-        text += &format!("  and {} more; --json lists all\n", kept.len() - SHOWN);
+        let _ = writeln!(text, "  and {} more; --json lists all", kept.len() - SHOWN);
     }
     text
 }

@@ -158,8 +158,8 @@ pub(crate) fn inside(graph: &Graph<'_>, node: &NodeProto, opset: i64) -> Inside 
         "MatMul" => product(graph, node, x, -1, -2),
         "Gemm" => {
             let transposed = |name| node.int(name).ok().flatten().unwrap_or(0) != 0;
-            let row = if transposed("transA") { 0 } else { 1 };
-            let column = if transposed("transB") { 1 } else { 0 };
+            let row = i64::from(!transposed("transA"));
+            let column = i64::from(transposed("transB"));
             product(graph, node, x, row, column)
         }
         "ReduceLogSum" | "ReduceLogSumExp" | "ReduceProd" => Inside::Unbounded,

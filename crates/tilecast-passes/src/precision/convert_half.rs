@@ -1,6 +1,6 @@
 //! FP16 and BF16: the nodes that the plan gives a 16-bit float format compute in it, with casts only where types meet.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tilecast_onnx::proto::{Convert, GraphProto, NodeProto, TensorProto};
 use tilecast_onnx::{
@@ -107,7 +107,7 @@ struct Frame<'g> {
     graph: Graph<'g>,
     types: TypeMap<'g>,
     /// Types after the rewrite, of float values whose type was known before.
-    native: HashMap<&'g str, DataType>,
+    native: BTreeMap<&'g str, DataType>,
     /// Results of Casts that have become identities, and what they are identical to.
     aliases: HashMap<&'g str, &'g str>,
     /// New names of values whose old name is that of a cast graph output.
@@ -220,7 +220,7 @@ impl<'g> Rewrite<'_, 'g> {
         self.frames.push(Frame {
             graph: Graph::new(graph),
             types,
-            native: HashMap::new(),
+            native: BTreeMap::new(),
             aliases: HashMap::new(),
             renamed: HashMap::new(),
             cast: HashMap::new(),

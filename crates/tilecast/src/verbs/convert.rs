@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 use tilecast_analysis::analyze;
-use tilecast_exec::TractEngine;
+use tilecast_exec::{Engine, TractEngine};
 use tilecast_onnx::Model;
 use tilecast_passes::{
     IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeStudy, SimplifyOptions,
@@ -172,7 +172,7 @@ fn prepared(
     settings: &ConvertSettings,
     original: Model,
     request: &ArtifactRequest,
-    engine: &TractEngine,
+    engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<(Model, Option<PrepareFacts>), Failure> {
@@ -213,7 +213,7 @@ fn observe(
     model: &Model,
     request: &ArtifactRequest,
     plan: &PrecisionPlan,
-    engine: &TractEngine,
+    engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Seen, Failure> {
@@ -276,7 +276,7 @@ fn check_finite(
     model: &Model,
     converted: &Model,
     seen: &Seen,
-    engine: &TractEngine,
+    engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Option<FiniteCheck>, Failure> {
