@@ -5,7 +5,8 @@ use std::path::Path;
 use prost::Message;
 use tilecast_onnx::proto::ModelProto;
 use tilecast_onnx::{
-    Model, Tensor, infer_shapes, infer_types, inline_functions, upgrade_opset, verify,
+    Facts, InputExtents, Model, Tensor, infer_shapes, infer_types, inline_functions, upgrade_opset,
+    verify,
 };
 
 /// Far from any real file, so that no reference into another file can be followed.
@@ -24,6 +25,7 @@ pub(crate) fn import_never_panics(bytes: &[u8]) {
         .filter_map(|input| Some((input.name.as_deref()?, vec![1, 3, 16, 16])))
         .collect();
     let _ = infer_shapes(&graph, &wanted);
+    let _ = Facts::of(&graph, 8, &InputExtents::default());
     for tensor in &graph.proto().initializer {
         if let Ok(tensor) = Tensor::from_proto(tensor) {
             let _ = (tensor.to_f32_vec(), tensor.to_i64_vec());

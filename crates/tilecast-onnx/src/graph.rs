@@ -29,6 +29,7 @@ pub struct Graph<'a> {
     producers: HashMap<&'a str, (NodeId, usize)>,
     uses: HashMap<&'a str, Vec<Use>>,
     initializers: HashMap<&'a str, &'a TensorProto>,
+    inputs: HashSet<&'a str>,
     outputs: HashSet<&'a str>,
 }
 
@@ -73,12 +74,14 @@ impl<'a> Graph<'a> {
             .iter()
             .filter_map(|t| t.name.as_deref().map(|name| (name, t)))
             .collect::<HashMap<_, _>>();
+        let inputs = proto.input.iter().filter_map(|v| v.name.as_deref());
         let outputs = proto.output.iter().filter_map(|v| v.name.as_deref());
         Self {
             proto,
             producers,
             uses,
             initializers,
+            inputs: inputs.collect(),
             outputs: outputs.collect(),
         }
     }
@@ -145,6 +148,16 @@ impl<'a> Graph<'a> {
             .input
             .iter()
             .filter(move |v| v.name.as_deref().is_some_and(fed))
+    }
+
+    /// Whether a value is an initializer that a caller may replace, because it is a graph input too.
+    ///
+    /// That is so since IR version 4. Before, every initializer had to be listed among the inputs, and runtimes take it for
+    /// a constant.
+    #[must_use]
+    pub fn is_default_only(&self, value: &str, ir_version: i64) -> bool {
+        const FIRST_IR_WITH_DEFAULTS: i64 = 4;
+        ir_version >= FIRST_IR_WITH_DEFAULTS && self.inputs.contains(value)
     }
 
     /// The initializer message of this name.

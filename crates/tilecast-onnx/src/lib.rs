@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Model`] (a file and its decoded messages) → [`Graph`] (an indexed view: who produces a value, who
 //! consumes it) → [`Patch`] (how a graph is changed) → [`verify`] (what is wrong with a graph).
-//! [`Tensor`] is the typed form of an initializer, [`infer_types`] and [`infer_shapes`] say what flows where.
+//! [`Tensor`] is the typed form of an initializer, [`infer_types`] and [`infer_shapes`] say what flows where; [`Facts`] says
+//! what holds of shapes at every input size.
 //!
 //! The messages themselves ([`proto`]) stay the single source of truth: every other type is a view of them or an edit to
 //! them, so that whatever this crate does not understand is written back as it was read.
@@ -37,7 +38,11 @@ pub use model::{LoadError, LoadErrorKind, Model};
 pub use opset::{UpgradeError, upgrade_opset};
 pub use patch::{ApplyError, Patch};
 pub use save::{LARGEST_SINGLE_FILE, SaveError, SaveOptions, write_atomically};
-pub use shapes::{InferShapesError, ShapeMap, infer_shapes};
+pub use shapes::{
+    Arrangement, Extent, Facts, InferShapesError, InputExtents, Remainder, ShapeMap, arrange,
+    axes_from_front, axis_from_front, broadcast_dims, comparison, infer_shapes, integer_arithmetic,
+    n_data_inputs, spread,
+};
 pub use signatures::{Signature, Slot};
 pub use tensor::{Tensor, TensorError};
 pub use type_check::mixed_float_operands;

@@ -3,7 +3,7 @@
 //! Reading order: [`Target`] (what a runtime executes well, one file each under `targets/`) → [`PrecisionPlan`] (node →
 //! precision, each with a reason) → the passes that carry it out ([`InsertQdq`], [`ConvertHalf`],
 //! [`StoreFloat16`]) → [`run_pass`], which applies what a pass proposes. [`simplify()`] runs the passes that make a graph
-//! smaller, from lists that say why each stands where it does; [`Facts`] is what they know about shapes.
+//! smaller, from lists that say why each stands where it does; [`tilecast_onnx::Facts`] is what they know about shapes.
 //!
 //! A pass proposes a patch and never touches the graph; it declines with a reason where it cannot prove that it may
 //! rewrite. This crate never runs a model and reads no file.
@@ -25,12 +25,12 @@ pub use plan::{
 };
 pub use precision::{ConvertHalf, InsertQdq, IoTypes, PerChannel, StoreFloat16, StripMetadata};
 pub use simplify::{
-    CLEANUP, ChannelNorms, Dump, Ended, Entry, Extent, FUSIONS, Facts, FoldBatchNorm,
-    FoldConstants, FoldPad, FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish,
-    FuseLayerNorm, FusePixelShuffle, InputExtents, MAX_ROUNDS, MergeCasts,
-    MergeCommonSubexpressions, MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes,
-    MergeTransposes, PassDecline, RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs,
-    ReplaceCastLike, SimplifyOptions, SimplifyReport, SlicesToSplit, simplify,
+    CLEANUP, ChannelNorms, Dump, Ended, Entry, FUSIONS, FoldBatchNorm, FoldConstants, FoldPad,
+    FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish, FuseLayerNorm,
+    FusePixelShuffle, MAX_ROUNDS, MergeCasts, MergeCommonSubexpressions,
+    MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes, MergeTransposes, PassDecline,
+    RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike, SimplifyOptions,
+    SimplifyReport, SlicesToSplit, simplify,
 };
 pub use targets::{Float16, TARGETS, Target, target_by_name};
 

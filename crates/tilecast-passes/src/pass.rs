@@ -3,9 +3,7 @@
 use std::cell::OnceCell;
 use std::fmt;
 
-use tilecast_onnx::{ApplyError, Graph, Model, NodeId, Patch, Tensor};
-
-use crate::simplify::{Facts, InputExtents};
+use tilecast_onnx::{ApplyError, Facts, Graph, InputExtents, Model, NodeId, Patch, Tensor};
 
 /// What a rewrite may do to the numbers; decides which tests a pass owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +112,7 @@ impl PassContext {
     /// to be listed among the inputs, and runtimes take it for a constant.
     #[must_use]
     pub fn constant(&self, graph: &Graph<'_>, value: &str) -> Option<Tensor> {
-        if is_default_only(graph, value, self.ir_version) {
+        if graph.is_default_only(value, self.ir_version) {
             return None;
         }
         graph.constant(value).ok().flatten()
@@ -165,17 +163,6 @@ impl PassError {
             reason: format!("{path}: {reason}"),
         }
     }
-}
-
-/// Whether a value is an initializer that a caller may replace, because it is a graph input too.
-pub(crate) fn is_default_only(graph: &Graph<'_>, value: &str, ir_version: i64) -> bool {
-    const FIRST_IR_WITH_DEFAULTS: i64 = 4;
-    ir_version >= FIRST_IR_WITH_DEFAULTS
-        && graph
-            .proto()
-            .input
-            .iter()
-            .any(|v| v.name.as_deref() == Some(value))
 }
 
 /// Runs a pass and applies its patch; the model is verified afterwards and unchanged on error.

@@ -2,16 +2,14 @@
 //! runs them to a fixpoint.
 //!
 //! Reading order: [`CLEANUP`] and [`FUSIONS`] (the passes and why each stands where it does) → [`simplify`] →
-//! [`Facts`] (what is proved of shapes, on which the passes rest).
+//! [`tilecast_onnx::Facts`] (what is proved of shapes, on which the passes rest).
 //!
 //! Cleanup runs until nothing changes, then each fusion once, and so on until no fusion finds anything: fusions look for
 //! patterns, which stray casts, copies and computed constants hide. Passes are run in the order of the lists and give
 //! the same result for the same model.
 
-mod arrange;
 mod convolution;
 mod evaluate;
-mod facts;
 mod fold_batch_norm;
 mod fold_constants;
 mod fold_pad;
@@ -39,9 +37,8 @@ mod substitute;
 
 use std::fmt;
 
-use tilecast_onnx::Model;
+use tilecast_onnx::{InputExtents, Model};
 
-pub use facts::{Extent, Facts, InputExtents};
 pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
 pub use fold_pad::FoldPad;

@@ -1,10 +1,12 @@
 //! What a rule sees of one node: its attributes, and what is known of its inputs.
 
-use std::collections::HashMap;
-
-use super::fact::{Fact, Values};
-use crate::AttributeError;
+use super::extent::Extent;
+use super::fact::{Elements, Fact};
+use super::size::{fixed, show};
+use super::unknowns::Unknowns;
+use super::{MAX_TRACKED_ELEMENTS, MAX_TRACKED_SIZES};
 use crate::proto::NodeProto;
+use crate::{AttributeError, DataType};
 
 /// Why a rule stops before the end.
 #[derive(Debug)]
@@ -19,7 +21,10 @@ pub(super) enum Halt {
 pub(super) type Inferred<T = Vec<Fact>> = Result<T, Halt>;
 
 /// The rule of an operator: what its outputs are, in order; missing ones are unknown.
-pub(super) type Rule = fn(&Call<'_>) -> Inferred;
+///
+/// One rule serves concrete and symbolic inference: an extent is a number or an expression, and where a rule needs a
+/// number and there is none, its result is open. A contradiction is reported only where numbers prove it.
+pub(super) type Rule = fn(&Call<'_>, &mut Unknowns) -> Inferred;
 
 impl From<AttributeError> for Halt {
     fn from(error: AttributeError) -> Self {
@@ -32,19 +37,70 @@ pub(super) fn contradiction<T>(reason: impl Into<String>) -> Inferred<T> {
     Err(Halt::Contradiction(reason.into()))
 }
 
+/// For a part that a rule can do without.
+pub(super) fn if_known<T>(part: Inferred<T>) -> Inferred<Option<T>> {
+    match part {
+        Ok(part) => Ok(Some(part)),
+        Err(Halt::Unknown) => Ok(None),
+        Err(contradiction) => Err(contradiction),
+    }
+}
+
 /// One node with what is known of its inputs.
 pub(super) struct Call<'a> {
     node: &'a NodeProto,
-    facts: &'a HashMap<String, Fact>,
+    inputs: Vec<Option<&'a Fact>>,
+    result_type: Option<DataType>,
+    max_elements: usize,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(node: &'a NodeProto, facts: &'a HashMap<String, Fact>) -> Self {
-        Self { node, facts }
+    /// A node with a fact for each input slot; `result_type` is the element type of its first output.
+    pub(super) fn new(
+        node: &'a NodeProto,
+        inputs: Vec<Option<&'a Fact>>,
+        result_type: Option<DataType>,
+    ) -> Self {
+        Self {
+            node,
+            inputs,
+            result_type,
+            max_elements: MAX_TRACKED_ELEMENTS,
+        }
+    }
+
+    /// The same, following the elements of larger tensors.
+    pub(super) fn following(self, max_elements: usize) -> Self {
+        Self {
+            max_elements,
+            ..self
+        }
     }
 
     pub(super) fn node(&self) -> &'a NodeProto {
         self.node
+    }
+
+    pub(super) fn op(&self) -> &'a str {
+        self.node.op()
+    }
+
+    pub(super) fn n_inputs(&self) -> usize {
+        self.node.input.len()
+    }
+
+    pub(super) fn n_outputs(&self) -> usize {
+        self.node.output.len()
+    }
+
+    /// Elements of results with more than this many are not worked out.
+    pub(super) fn max_elements(&self) -> usize {
+        self.max_elements
+    }
+
+    /// Whether the first output is computed in 64-bit integers.
+    pub(super) fn is_64_bit(&self) -> bool {
+        self.result_type == Some(DataType::I64)
     }
 
     /// Whether the input is connected.
@@ -53,11 +109,11 @@ impl<'a> Call<'a> {
     }
 
     fn fact(&self, slot: usize) -> Option<&'a Fact> {
-        self.facts.get(self.node.input_name(slot)?)
+        self.inputs.get(slot).copied().flatten()
     }
 
     /// Dimensions of an input that the operator requires.
-    pub(super) fn dims(&self, slot: usize) -> Inferred<&'a [usize]> {
+    pub(super) fn dims(&self, slot: usize) -> Inferred<&'a [Extent]> {
         if !self.has_input(slot) {
             return contradiction(format!("required input {slot} is missing"));
         }
@@ -66,38 +122,62 @@ impl<'a> Call<'a> {
             .ok_or(Halt::Unknown)
     }
 
-    /// Elements of an input, where they are known.
-    pub(super) fn values(&self, slot: usize) -> Option<&'a Values> {
-        self.fact(slot)?.values.as_ref()
+    /// Dimensions of an input, where all are numbers.
+    pub(super) fn fixed_dims(&self, slot: usize) -> Option<Vec<usize>> {
+        fixed(self.fact(slot)?.dims.as_deref()?)
     }
 
-    /// Integers of an input, where they are known.
-    pub(super) fn known_integers(&self, slot: usize) -> Option<&'a [i64]> {
-        match self.values(slot)? {
-            Values::Integers(v) => Some(v),
-            Values::Floats(_) => None,
+    /// Elements of an input, where any are known.
+    pub(super) fn elements(&self, slot: usize) -> Option<&'a Elements> {
+        self.fact(slot)?.elements.as_ref()
+    }
+
+    /// Integers of an input that are the same at every input size.
+    pub(super) fn numbers(&self, slot: usize) -> Option<&'a [i64]> {
+        self.elements(slot)?.numbers()
+    }
+
+    /// Floats of an input.
+    pub(super) fn floats(&self, slot: usize) -> Option<&'a [f32]> {
+        match self.elements(slot)? {
+            Elements::Floats(v) => Some(v),
+            Elements::Numbers(_) | Elements::Sizes(_) => None,
         }
     }
 
-    /// Integers of an input that decide the output's shape; unknown ones make the output unknown.
-    pub(super) fn integers(&self, slot: usize) -> Inferred<&'a [i64]> {
-        self.known_integers(slot).ok_or(Halt::Unknown)
-    }
-
-    /// Floats of an input that decide the output's shape.
-    pub(super) fn floats(&self, slot: usize) -> Inferred<&'a [f32]> {
-        match self.values(slot) {
-            Some(Values::Floats(v)) => Ok(v),
+    /// Integers of an input, each known or not, where at least their number is known.
+    pub(super) fn sizes(&self, slot: usize) -> Inferred<Vec<Option<Extent>>> {
+        if let Some(elements) = self.elements(slot) {
+            return elements.sizes().ok_or(Halt::Unknown);
+        }
+        match self.dims(slot)? {
+            [n] => match n.known().and_then(|n| usize::try_from(n).ok()) {
+                Some(n) if n <= MAX_TRACKED_SIZES => Ok(vec![None; n]),
+                _ => Err(Halt::Unknown),
+            },
             _ => Err(Halt::Unknown),
         }
     }
 
-    /// Integers that older opsets hold in an attribute and newer ones in an input; `None` where both are absent.
-    pub(super) fn integers_of(&self, attribute: &str, slot: usize) -> Inferred<Option<&'a [i64]>> {
+    /// Numbers that older opsets hold in an attribute and newer ones in an input; `None` where both are absent.
+    pub(super) fn numbers_of(&self, attribute: &str, slot: usize) -> Inferred<Option<&'a [i64]>> {
         if self.has_input(slot) {
-            return self.integers(slot).map(Some);
+            return self.numbers(slot).map(Some).ok_or(Halt::Unknown);
         }
         Ok(self.node.ints(attribute)?)
+    }
+
+    /// As [`Call::numbers_of`], for integers that need not all be known.
+    pub(super) fn sizes_of(
+        &self,
+        attribute: &str,
+        slot: usize,
+    ) -> Inferred<Option<Vec<Option<Extent>>>> {
+        if self.has_input(slot) {
+            return self.sizes(slot).map(Some);
+        }
+        let numbers = self.node.ints(attribute)?;
+        Ok(numbers.map(|v| v.iter().map(|&n| Some(Extent::number(n))).collect()))
     }
 
     pub(super) fn int_or(&self, attribute: &str, default: i64) -> Inferred<i64> {
@@ -109,16 +189,28 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An axis counted from the end where negative, checked against the rank.
-pub(super) fn resolve_axis(axis: i64, rank: usize) -> Inferred<usize> {
-    let resolved = if axis < 0 {
-        axis.checked_add(rank as i64)
+/// An axis counted from the end where negative; `None` if it is out of range.
+#[must_use]
+pub fn axis_from_front(axis: i64, rank: usize) -> Option<usize> {
+    let counted = if axis < 0 {
+        axis.checked_add(i64::try_from(rank).ok()?)?
     } else {
-        Some(axis)
+        axis
     };
-    match resolved.and_then(|a| usize::try_from(a).ok()) {
-        Some(resolved) if resolved < rank => Ok(resolved),
-        _ => contradiction(format!("axis {axis} is out of range for rank {rank}")),
+    usize::try_from(counted).ok().filter(|&axis| axis < rank)
+}
+
+/// Several axes, counted from the end where negative; `None` if one is out of range or named twice.
+#[must_use]
+pub fn axes_from_front(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
+    resolve_axes(axes, rank).ok()
+}
+
+/// [`axis_from_front`], required to be in range.
+pub(super) fn resolve_axis(axis: i64, rank: usize) -> Inferred<usize> {
+    match axis_from_front(axis, rank) {
+        Some(axis) => Ok(axis),
+        None => contradiction(format!("axis {axis} is out of range for rank {rank}")),
     }
 }
 
@@ -136,22 +228,12 @@ pub(super) fn resolve_axes(axes: &[i64], rank: usize) -> Inferred<Vec<usize>> {
         .collect()
 }
 
-/// An extent computed in 128 bits, as a dimension.
-pub(super) fn extent(value: i128) -> Inferred<usize> {
-    if value < 0 {
-        return contradiction(format!("an extent of {value} is not a size"));
-    }
-    match usize::try_from(value) {
-        Ok(n) if n <= super::MAX_ELEMENTS => Ok(n),
-        _ => contradiction(format!("an extent of {value} is too large")),
-    }
-}
-
 /// Requires a rank of at least `minimum`.
-pub(super) fn require_rank(dims: &[usize], minimum: usize) -> Inferred<()> {
+pub(super) fn require_rank(dims: &[Extent], minimum: usize) -> Inferred<()> {
     if dims.len() < minimum {
         return contradiction(format!(
-            "input {dims:?} has fewer than {minimum} dimensions"
+            "input {} has fewer than {minimum} dimensions",
+            show(dims)
         ));
     }
     Ok(())

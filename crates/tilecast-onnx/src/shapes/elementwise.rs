@@ -1,169 +1,175 @@
 //! Operators whose output element depends on the input elements at one position.
 
-use super::arithmetic::{self, Remainder};
-use super::call::{Call, Inferred, contradiction};
-use super::fact::{Fact, Values};
+use super::arithmetic::{self, Binary};
+use super::call::{Call, Inferred, contradiction, if_known};
+use super::extent::Extent;
+use super::fact::{Elements, Fact, integer_range};
+use super::positions::spread;
+use super::size::{broadcast, differ, fixed, show};
+use super::unknowns::Unknowns;
 use crate::DataType;
 
 /// Same shape as the first input; content unknown.
-pub(super) fn like_first_input(call: &Call<'_>) -> Inferred {
+pub(super) fn like_first_input(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     Ok(vec![Fact::of_dims(call.dims(0)?.to_vec())])
 }
 
 /// As [`like_first_input`], for operators with a mask or the like beside the result.
-pub(super) fn every_output_like_first_input(call: &Call<'_>) -> Inferred {
+pub(super) fn every_output_like_first_input(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let fact = Fact::of_dims(call.dims(0)?.to_vec());
-    Ok(vec![fact; call.node().output.len()])
+    Ok(vec![fact; call.n_outputs()])
 }
 
 /// Same shape, and content where it is known and the operator is exact on it.
-pub(super) fn folded_unary(call: &Call<'_>) -> Inferred {
-    let values = call
-        .values(0)
-        .and_then(|v| arithmetic::unary(call.node().op(), v));
-    Ok(vec![Fact::new(call.dims(0)?.to_vec(), values)])
+pub(super) fn folded_unary(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    let elements = call
+        .elements(0)
+        .and_then(|e| arithmetic::unary(call.op(), e, unknowns));
+    Ok(vec![Fact::new(call.dims(0)?.to_vec(), elements)])
 }
 
 /// `Cast`; integers that do not fit the target are dropped by the caller.
-pub(super) fn cast(call: &Call<'_>) -> Inferred {
+pub(super) fn cast(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let target = call
         .node()
         .int("to")?
         .and_then(|code| DataType::from_code(i32::try_from(code).ok()?));
-    let values = match (call.values(0), target) {
-        (Some(v), Some(target)) => convert(v, target),
-        _ => None,
-    };
-    Ok(vec![Fact::new(call.dims(0)?.to_vec(), values)])
+    let elements = call
+        .elements(0)
+        .zip(target)
+        .and_then(|(elements, target)| convert(elements, target));
+    Ok(vec![Fact::new(call.dims(0)?.to_vec(), elements)])
 }
 
-fn convert(values: &Values, target: DataType) -> Option<Values> {
-    match (values, target) {
-        (Values::Integers(v), DataType::F32) => {
-            Some(Values::Floats(v.iter().map(|&x| x as f32).collect()))
+fn convert(elements: &Elements, target: DataType) -> Option<Elements> {
+    match (elements, target) {
+        (Elements::Numbers(v), DataType::F32) => {
+            Some(Elements::Floats(v.iter().map(|&x| x as f32).collect()))
         }
-        (Values::Floats(_), DataType::F32) => Some(values.clone()),
-        (_, DataType::Bool) => Some(Values::Integers(match values {
-            Values::Integers(v) => v.iter().map(|&x| i64::from(x != 0)).collect(),
-            Values::Floats(v) => v.iter().map(|&x| i64::from(x != 0.0)).collect(),
-        })),
-        (Values::Integers(_), target) => super::integer_range(target).map(|_| values.clone()),
-        (Values::Floats(v), target) => {
-            super::integer_range(target)?;
+        (Elements::Sizes(_), DataType::F32) => None,
+        (Elements::Floats(_), DataType::F32) => Some(elements.clone()),
+        (Elements::Floats(v), DataType::Bool) => Some(Elements::Numbers(
+            v.iter().map(|&x| i64::from(x != 0.0)).collect(),
+        )),
+        (_, DataType::Bool) => {
+            let truth = |e: Extent| Some(Extent::number(i64::from(e.known()? != 0)));
+            let sizes = elements.sizes()?.into_iter();
+            Elements::of_sizes(sizes.map(|e| e.and_then(truth)).collect())
+        }
+        (Elements::Floats(v), target) => {
+            integer_range(target)?;
             let exact = v.iter().all(|x| x.abs() < 9.0e15);
-            exact.then(|| Values::Integers(v.iter().map(|&x| x.trunc() as i64).collect()))
+            exact.then(|| Elements::Numbers(v.iter().map(|&x| x.trunc() as i64).collect()))
         }
+        (_, target) => integer_range(target).map(|_| elements.clone()),
     }
 }
 
 /// Broadcasting of all inputs; content unknown.
-pub(super) fn broadcast(call: &Call<'_>) -> Inferred {
-    Ok(vec![Fact::of_dims(broadcast_inputs(call)?)])
+pub(super) fn broadcast_all(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    Ok(vec![Fact::of_dims(broadcast_inputs(call, unknowns)?)])
 }
 
 /// Two inputs with broadcasting, folded where both are known.
-pub(super) fn folded_binary(call: &Call<'_>) -> Inferred {
+pub(super) fn folded_binary(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     // Before opset 7 the right-hand side was aligned by an attribute and never grew the result.
     if call.int_or("broadcast", 0)? != 0 {
-        return like_first_input(call);
+        return like_first_input(call, unknowns);
     }
-    fold(call, 2)
+    fold(call, unknowns, 2)
 }
 
 /// Any number of inputs with broadcasting, folded where all are known.
-pub(super) fn folded_variadic(call: &Call<'_>) -> Inferred {
-    fold(call, call.node().input.len())
+pub(super) fn folded_variadic(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    fold(call, unknowns, call.n_inputs())
 }
 
-fn fold(call: &Call<'_>, n_inputs: usize) -> Inferred {
-    if call.node().input.len() != n_inputs || n_inputs == 0 {
+fn fold(call: &Call<'_>, unknowns: &mut Unknowns, n_inputs: usize) -> Inferred {
+    if call.n_inputs() != n_inputs || n_inputs == 0 {
         return contradiction(format!(
             "it has {} inputs instead of {}",
-            call.node().input.len(),
+            call.n_inputs(),
             n_inputs.max(1)
         ));
     }
-    let sign = if call.int_or("fmod", 0)? != 0 {
-        Remainder::LikeDividend
-    } else {
-        Remainder::LikeDivisor
-    };
+    let operator = Binary::of(call)?;
     let mut dims = call.dims(0)?.to_vec();
-    let mut values = call.values(0).cloned();
+    let mut elements = call.elements(0).cloned();
     for slot in 1..n_inputs {
         let right = call.dims(slot)?;
-        let joined = broadcast_dims(&dims, right)?;
-        values = match (&values, call.values(slot)) {
-            (Some(a), Some(b)) => {
-                arithmetic::binary(call.node().op(), sign, (a, &dims), (b, right), &joined)
-            }
-            _ => None,
-        };
+        let joined = broadcast(unknowns, &dims, right)?;
+        elements = elements
+            .zip(call.elements(slot))
+            .and_then(|(left_elements, right_elements)| {
+                let to = fixed(&joined)?;
+                let left = spread_to(&left_elements, &dims, &to, call)?;
+                let right = spread_to(right_elements, right, &to, call)?;
+                operator.apply(&left, &right, unknowns)
+            });
         dims = joined;
     }
-    Ok(vec![Fact::new(dims, values)])
+    Ok(vec![Fact::new(dims, elements)])
+}
+
+/// The elements repeated to the shape that they broadcast to.
+pub(super) fn spread_to(
+    elements: &Elements,
+    from: &[Extent],
+    to: &[usize],
+    call: &Call<'_>,
+) -> Option<Elements> {
+    let from = fixed(from)?;
+    if from == to {
+        return Some(elements.clone());
+    }
+    elements.take(&spread(&from, to, call.max_elements())?)
 }
 
 /// `PRelu`: the slope broadcasts to the input and never grows it.
-pub(super) fn prelu(call: &Call<'_>) -> Inferred {
+pub(super) fn prelu(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
-    if let Ok(slope) = call.dims(1)
-        // Opset 6 slopes of shape [C] apply to axis 1.
-        && slope.len() != 1
-        && broadcast_dims(x, slope)? != x
-    {
-        return contradiction(format!("slope {slope:?} does not broadcast to {x:?}"));
+    let slope = if_known(call.dims(1))?;
+    // Opset 6 slopes of shape [C] apply to axis 1.
+    if let Some(slope) = slope.filter(|slope| slope.len() != 1) {
+        let joined = broadcast(unknowns, x, slope)?;
+        if joined.len() != x.len() || joined.iter().zip(x).any(|(a, b)| differ(a, b)) {
+            return contradiction(format!(
+                "slope {} does not broadcast to {}",
+                show(slope),
+                show(x)
+            ));
+        }
     }
-    like_first_input(call)
+    like_first_input(call, unknowns)
 }
 
 /// `Where`.
-pub(super) fn select(call: &Call<'_>) -> Inferred {
-    let dims = broadcast_inputs(call)?;
-    let spread = |slot| -> Option<Values> {
-        arithmetic::spread(call.values(slot)?, call.dims(slot).ok()?, &dims)
-    };
-    let values = match (spread(0), spread(1), spread(2)) {
-        (Some(Values::Integers(c)), Some(Values::Integers(a)), Some(Values::Integers(b))) => {
-            Some(Values::Integers(choose(&c, &a, &b)))
+pub(super) fn select(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    let dims = broadcast_inputs(call, unknowns)?;
+    let elements = fixed(&dims).and_then(|to| {
+        let operand = |slot| spread_to(call.elements(slot)?, call.dims(slot).ok()?, &to, call);
+        let (condition, yes, no) = (operand(0)?, operand(1)?, operand(2)?);
+        if let (Elements::Floats(yes), Elements::Floats(no)) = (&yes, &no) {
+            let pairs = condition.numbers()?.iter().zip(yes.iter().zip(no));
+            let chosen = pairs.map(|(&c, (&a, &b))| if c != 0 { a } else { b });
+            return Some(Elements::Floats(chosen.collect()));
         }
-        (Some(Values::Integers(c)), Some(Values::Floats(a)), Some(Values::Floats(b))) => {
-            Some(Values::Floats(choose(&c, &a, &b)))
+        if matches!(yes, Elements::Floats(_)) || matches!(no, Elements::Floats(_)) {
+            return None;
         }
-        _ => None,
-    };
-    Ok(vec![Fact::new(dims, values)])
+        let choose = |i| match condition.number_at(i)? {
+            0 => no.size_at(i),
+            _ => yes.size_at(i),
+        };
+        Elements::of_sizes((0..condition.len()).map(choose).collect())
+    });
+    Ok(vec![Fact::new(dims, elements)])
 }
 
-fn choose<T: Copy>(condition: &[i64], yes: &[T], no: &[T]) -> Vec<T> {
-    condition
-        .iter()
-        .zip(yes.iter().zip(no))
-        .map(|(&c, (&a, &b))| if c != 0 { a } else { b })
-        .collect()
-}
-
-fn broadcast_inputs(call: &Call<'_>) -> Inferred<Vec<usize>> {
+fn broadcast_inputs(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred<Vec<Extent>> {
     let mut dims = call.dims(0)?.to_vec();
-    for slot in 1..call.node().input.len() {
-        dims = broadcast_dims(&dims, call.dims(slot)?)?;
+    for slot in 1..call.n_inputs() {
+        dims = broadcast(unknowns, &dims, call.dims(slot)?)?;
     }
     Ok(dims)
-}
-
-/// The shape that two shapes broadcast to, aligned at the last axis.
-pub(super) fn broadcast_dims(a: &[usize], b: &[usize]) -> Inferred<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[usize], axis: usize| match (axis + dims.len()).checked_sub(rank) {
-        Some(i) => dims[i],
-        None => 1,
-    };
-    (0..rank)
-        .map(|axis| match (at(a, axis), at(b, axis)) {
-            (x, y) if x == y => Ok(x),
-            (1, y) => Ok(y),
-            (x, 1) => Ok(x),
-            _ => contradiction(format!("shapes {a:?} and {b:?} do not broadcast")),
-        })
-        .collect()
 }

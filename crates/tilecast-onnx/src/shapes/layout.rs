@@ -1,59 +1,103 @@
 //! Operators that keep the elements and change their arrangement.
 
+use super::MAX_RANK;
 use super::call::{
-    Call, Halt, Inferred, contradiction, extent, require_rank, resolve_axes, resolve_axis,
+    Call, Halt, Inferred, contradiction, if_known, require_rank, resolve_axes, resolve_axis,
 };
-use super::elementwise::broadcast_dims;
-use super::fact::{Fact, ravel, rearrange};
+use super::elementwise::spread_to;
+use super::extent::Extent;
+use super::fact::Fact;
+use super::positions::{in_order, moved};
+use super::size::{
+    affine, broadcast, check_size, count, differ, divided, fixed, or_fresh, product, show, size,
+    size_of,
+};
+use super::unknowns::Unknowns;
 
-/// Same elements in the same order, other dimensions.
-fn reinterpreted(call: &Call<'_>, dims: Vec<usize>) -> Vec<Fact> {
-    vec![Fact::new(dims, call.values(0).cloned())]
+/// A shape of known rank and unknown extents.
+pub(super) fn all_open(rank: usize, unknowns: &mut Unknowns) -> Inferred {
+    if rank > MAX_RANK {
+        return Err(Halt::Unknown);
+    }
+    let dims = (0..rank).map(|_| unknowns.fresh());
+    Ok(vec![Fact::of_dims(dims.collect())])
 }
 
-fn count(dims: &[usize]) -> i128 {
-    dims.iter().map(|&d| d as i128).product()
-}
-
-pub(super) fn reshape(call: &Call<'_>) -> Inferred {
-    let x = call.dims(0)?;
-    let Some(target) = call.integers_of("shape", 1)? else {
+pub(super) fn reshape(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    let x = if_known(call.dims(0))?;
+    let Some(target) = call.sizes_of("shape", 1)? else {
         return contradiction("it has no target shape");
     };
     let zero_is_zero = call.int_or("allowzero", 0)? != 0;
     let mut dims = Vec::with_capacity(target.len());
     let mut hole = None;
-    for (axis, &d) in target.iter().enumerate() {
-        dims.push(match d {
-            -1 if hole.replace(axis).is_some() => {
-                return contradiction(format!("target shape {target:?} leaves two extents open"));
+    for (axis, extent) in target.iter().enumerate() {
+        // An integer that is not known may turn out to be 0 or -1, which mean something else.
+        let Some(extent) = extent else {
+            return all_open(target.len(), unknowns);
+        };
+        dims.push(match extent.known() {
+            Some(-1) if hole.replace(axis).is_some() => {
+                return contradiction(format!(
+                    "target shape {} leaves two extents open",
+                    numbers(&target)
+                ));
             }
-            -1 => 1,
-            0 if !zero_is_zero => match x.get(axis) {
-                Some(&d) => d,
-                None => {
-                    return contradiction(format!(
-                        "target shape {target:?} copies axis {axis}, which {x:?} does not have"
-                    ));
-                }
+            Some(-1) => Extent::number(1),
+            Some(0) if !zero_is_zero => match x {
+                Some(x) => match x.get(axis) {
+                    Some(extent) => extent.clone(),
+                    None => {
+                        return contradiction(format!(
+                            "target shape {} copies axis {axis}, which {} does not have",
+                            numbers(&target),
+                            show(x)
+                        ));
+                    }
+                },
+                None => unknowns.fresh(),
             },
-            d => extent(d.into())?,
+            Some(number) => size(number.into())?,
+            None if unknowns.is_positive(extent) => extent.clone(),
+            None => return all_open(target.len(), unknowns),
         });
     }
-    super::check_size(&dims).map_err(Halt::Contradiction)?;
-    let (have, want) = (count(x), count(&dims));
-    if let Some(axis) = hole {
-        if want == 0 || have % want != 0 {
-            return contradiction(format!("cannot reshape {x:?} to {target:?}"));
-        }
-        dims[axis] = extent(have / want)?;
-    } else if have != want {
-        return contradiction(format!("cannot reshape {x:?} to {target:?}"));
+    check_size(&dims)?;
+    let (have, want) = (x.and_then(count), count(&dims));
+    let whole = match (have, want) {
+        (Some(have), Some(want)) if hole.is_some() => want != 0 && have % want == 0,
+        (Some(have), Some(want)) => have == want,
+        _ => true,
+    };
+    if let (false, Some(x)) = (whole, x) {
+        let target = numbers(&target);
+        return contradiction(format!("cannot reshape {} to {target}", show(x)));
     }
-    Ok(reinterpreted(call, dims))
+    if let Some(axis) = hole {
+        dims[axis] = if let (Some(have), Some(want)) = (have, want) {
+            size(have / want)?
+        } else {
+            // The 1 in the place of the hole changes nothing.
+            let quotient = x.and_then(|x| unknowns.divide_products(x, &dims));
+            or_fresh(quotient, unknowns)
+        };
+    }
+    Ok(vec![in_order(call, dims)])
 }
 
-pub(super) fn flatten(call: &Call<'_>) -> Inferred {
+/// A target shape for messages; unlike [`show`], of integers that need not be known.
+fn numbers(integers: &[Option<Extent>]) -> String {
+    let known: Vec<String> = integers
+        .iter()
+        .map(|e| match e.as_ref().and_then(Extent::known) {
+            Some(n) => n.to_string(),
+            None => "?".into(),
+        })
+        .collect();
+    format!("[{}]", known.join(", "))
+}
+
+pub(super) fn flatten(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
     let axis = call.int_or("axis", 1)?;
     // The axis may equal the rank, one past the last.
@@ -62,142 +106,148 @@ pub(super) fn flatten(call: &Call<'_>) -> Inferred {
     } else {
         resolve_axis(axis, x.len())?
     };
-    let dims = vec![extent(count(&x[..axis]))?, extent(count(&x[axis..]))?];
-    Ok(reinterpreted(call, dims))
+    let (outer, inner) = x.split_at(axis);
+    let dims = vec![product(unknowns, outer)?, product(unknowns, inner)?];
+    Ok(vec![in_order(call, dims)])
 }
 
-pub(super) fn transpose(call: &Call<'_>) -> Inferred {
+pub(super) fn transpose(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
     let order = match call.node().ints("perm")? {
         Some(perm) if perm.len() == x.len() => resolve_axes(perm, x.len())?,
-        Some(perm) => return contradiction(format!("perm {perm:?} does not fit {x:?}")),
+        Some(perm) => return contradiction(format!("perm {perm:?} does not fit {}", show(x))),
         None => (0..x.len()).rev().collect(),
     };
-    let dims: Vec<usize> = order.iter().map(|&axis| x[axis]).collect();
-    let values = call.values(0).and_then(|v| {
-        let mut source = vec![0; x.len()];
-        rearrange(v, &dims, |c| {
-            for (&axis, &c) in order.iter().zip(c) {
-                source[axis] = c;
-            }
-            ravel(&source, x)
-        })
-    });
-    Ok(vec![Fact::new(dims, values)])
+    let dims = order.iter().map(|&axis| x[axis].clone()).collect();
+    Ok(vec![moved(call, dims, |to, from| {
+        for (&axis, &c) in order.iter().zip(to) {
+            from[axis] = c;
+        }
+    })])
 }
 
-pub(super) fn squeeze(call: &Call<'_>) -> Inferred {
+pub(super) fn squeeze(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
-    let dropped = match call.integers_of("axes", 1)? {
+    let one = Extent::number(1);
+    let dropped = match call.numbers_of("axes", 1)? {
         Some(axes) => resolve_axes(axes, x.len())?,
-        None => (0..x.len()).filter(|&axis| x[axis] == 1).collect(),
+        // Every axis of extent 1: those that are open may be such.
+        None if x.iter().any(|d| d.known().is_none()) => return Err(Halt::Unknown),
+        None => (0..x.len()).filter(|&axis| x[axis] == one).collect(),
     };
-    if let Some(&axis) = dropped.iter().find(|&&axis| x[axis] != 1) {
+    if let Some(&axis) = dropped.iter().find(|&&axis| differ(&x[axis], &one)) {
         return contradiction(format!(
-            "axis {axis} of {x:?} is not 1 and cannot be dropped"
+            "axis {axis} of {} is not 1 and cannot be dropped",
+            show(x)
         ));
     }
-    let dims = (0..x.len())
-        .filter(|axis| !dropped.contains(axis))
-        .map(|axis| x[axis])
-        .collect();
-    Ok(reinterpreted(call, dims))
+    let kept = (0..x.len()).filter(|axis| !dropped.contains(axis));
+    let dims = kept.map(|axis| x[axis].clone()).collect();
+    Ok(vec![in_order(call, dims)])
 }
 
-pub(super) fn unsqueeze(call: &Call<'_>) -> Inferred {
+pub(super) fn unsqueeze(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
-    let Some(axes) = call.integers_of("axes", 1)? else {
+    let Some(axes) = call.numbers_of("axes", 1)? else {
         return contradiction("it has no axes");
     };
     let rank = x.len() + axes.len();
     let added = resolve_axes(axes, rank)?;
     let mut kept = x.iter();
-    let dims = (0..rank)
-        .map(|axis| {
-            if added.contains(&axis) {
-                1
-            } else {
-                // As many axes are kept as the input has: `resolve_axes` refuses repeated ones.
-                kept.next().copied().unwrap_or(1)
-            }
-        })
-        .collect();
-    Ok(reinterpreted(call, dims))
+    let dims = (0..rank).map(|axis| {
+        // As many axes are kept as the input has: `resolve_axes` refuses repeated ones.
+        let kept = if added.contains(&axis) {
+            None
+        } else {
+            kept.next()
+        };
+        kept.cloned().unwrap_or_else(|| Extent::number(1))
+    });
+    Ok(vec![in_order(call, dims.collect())])
 }
 
-pub(super) fn expand(call: &Call<'_>) -> Inferred {
+pub(super) fn expand(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
     let target = call
-        .integers(1)?
-        .iter()
-        .map(|&d| extent(d.into()))
+        .sizes(1)?
+        .into_iter()
+        .map(|extent| size_of(extent, unknowns))
         .collect::<Inferred<Vec<_>>>()?;
-    let dims = broadcast_dims(x, &target)?;
-    let values = call
-        .values(0)
-        .and_then(|v| super::arithmetic::spread(v, x, &dims));
-    Ok(vec![Fact::new(dims, values)])
+    let dims = broadcast(unknowns, x, &target)?;
+    let elements = call
+        .elements(0)
+        .and_then(|elements| spread_to(elements, x, &fixed(&dims)?, call));
+    Ok(vec![Fact::new(dims, elements)])
 }
 
-pub(super) fn tile(call: &Call<'_>) -> Inferred {
+pub(super) fn tile(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
-    let repeats = call.integers(1)?;
+    let Some(repeats) = if_known(call.sizes(1))? else {
+        return all_open(x.len(), unknowns);
+    };
     if repeats.len() != x.len() {
-        return contradiction(format!("repeats {repeats:?} do not fit {x:?}"));
+        return contradiction(format!(
+            "repeats {} do not fit {}",
+            numbers(&repeats),
+            show(x)
+        ));
     }
-    let dims = x
-        .iter()
-        .zip(repeats)
-        .map(|(&d, &r)| extent(d as i128 * i128::from(r)))
-        .collect::<Inferred<Vec<_>>>()?;
-    let values = call.values(0).and_then(|v| {
-        rearrange(v, &dims, |c| {
-            let source: Vec<usize> = c.iter().zip(x).map(|(&c, &d)| c % d.max(1)).collect();
-            ravel(&source, x)
-        })
-    });
-    Ok(vec![Fact::new(dims, values)])
+    let mut dims = Vec::with_capacity(x.len());
+    for (extent, repeat) in x.iter().zip(repeats) {
+        dims.push(match repeat {
+            Some(repeat) => product(unknowns, &[extent.clone(), repeat])?,
+            None => unknowns.fresh(),
+        });
+    }
+    let source = call.fixed_dims(0).unwrap_or_default();
+    Ok(vec![moved(call, dims, |to, from| {
+        for ((f, &t), &d) in from.iter_mut().zip(to).zip(&source) {
+            *f = t % d.max(1);
+        }
+    })])
 }
 
-pub(super) fn depth_to_space(call: &Call<'_>) -> Inferred {
-    let (x, block) = blocks(call)?;
-    let depth = x[1] as i128;
-    if depth % (block * block) != 0 {
+pub(super) fn depth_to_space(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    let ([n, c, h, w], block) = blocks(call)?;
+    if let Some(depth) = c.known()
+        && i128::from(depth) % (block * block) != 0
+    {
         return contradiction(format!(
             "{depth} channels do not divide into blocks of {block}×{block}"
         ));
     }
     Ok(vec![Fact::of_dims(vec![
-        x[0],
-        extent(depth / (block * block))?,
-        extent(x[2] as i128 * block)?,
-        extent(x[3] as i128 * block)?,
+        n.clone(),
+        divided(unknowns, c, 0, block * block)?,
+        affine(unknowns, h, block, 0)?,
+        affine(unknowns, w, block, 0)?,
     ])])
 }
 
-pub(super) fn space_to_depth(call: &Call<'_>) -> Inferred {
-    let (x, block) = blocks(call)?;
-    let (height, width) = (x[2] as i128, x[3] as i128);
-    if height % block != 0 || width % block != 0 {
+pub(super) fn space_to_depth(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    let ([n, c, h, w], block) = blocks(call)?;
+    let remains = |extent: &Extent| extent.known().is_some_and(|n| i128::from(n) % block != 0);
+    if remains(h) || remains(w) {
+        let image = show(&[h.clone(), w.clone()]).to_string();
         return contradiction(format!(
-            "an image of {width}×{height} does not divide into blocks of {block}×{block}"
+            "height and width {image} do not divide into blocks of {block}×{block}"
         ));
     }
     Ok(vec![Fact::of_dims(vec![
-        x[0],
-        extent(x[1] as i128 * block * block)?,
-        extent(height / block)?,
-        extent(width / block)?,
+        n.clone(),
+        affine(unknowns, c, block * block, 0)?,
+        divided(unknowns, h, 0, block)?,
+        divided(unknowns, w, 0, block)?,
     ])])
 }
 
-fn blocks<'a>(call: &Call<'a>) -> Inferred<(&'a [usize], i128)> {
+fn blocks<'a>(call: &Call<'a>) -> Inferred<(&'a [Extent; 4], i128)> {
     let x = call.dims(0)?;
     require_rank(x, 4)?;
     let block = call.int_or("blocksize", 0)?;
-    // Larger blocks than any extent are meaningless, and their square must not overflow.
-    if block < 1 || block > i64::from(u32::MAX) || x.len() != 4 {
-        return contradiction(format!("blocks of size {block} do not fit {x:?}"));
+    match <&[Extent; 4]>::try_from(x) {
+        // Larger blocks than any extent are meaningless, and their square must not overflow.
+        Ok(x) if (1..=i64::from(u32::MAX)).contains(&block) => Ok((x, block.into())),
+        _ => contradiction(format!("blocks of size {block} do not fit {}", show(x))),
     }
-    Ok((x, block.into()))
 }

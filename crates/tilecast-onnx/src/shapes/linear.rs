@@ -1,65 +1,62 @@
 //! Matrix products.
 
 use super::call::{Call, Inferred, contradiction};
-use super::elementwise::broadcast_dims;
+use super::extent::Extent;
 use super::fact::Fact;
+use super::size::{broadcast, differ, show};
+use super::unknowns::Unknowns;
 
-pub(super) fn mat_mul(call: &Call<'_>) -> Inferred {
-    product(call.dims(0)?, call.dims(1)?)
+pub(super) fn mat_mul(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    product(call.dims(0)?, call.dims(1)?, unknowns)
 }
 
 /// `QLinearMatMul`: the right-hand side is input 3.
-pub(super) fn qlinear_mat_mul(call: &Call<'_>) -> Inferred {
-    product(call.dims(0)?, call.dims(3)?)
+pub(super) fn qlinear_mat_mul(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    product(call.dims(0)?, call.dims(3)?, unknowns)
 }
 
 /// numpy's `matmul`: vectors are rows on the left and columns on the right, and lose that axis again.
-fn product(left: &[usize], right: &[usize]) -> Inferred {
-    if left.is_empty() || right.is_empty() {
-        return contradiction("a scalar has no matrix product");
-    }
-    let a = if left.len() == 1 {
-        vec![1, left[0]]
-    } else {
-        left.to_vec()
+fn product(left: &[Extent], right: &[Extent], unknowns: &mut Unknowns) -> Inferred {
+    let (a_outer, a_matrix) = left.split_at(left.len().saturating_sub(2));
+    let (b_outer, b_matrix) = right.split_at(right.len().saturating_sub(2));
+    let (rows, inner) = match a_matrix {
+        [inner] => (None, inner),
+        [rows, inner] => (Some(rows), inner),
+        _ => return contradiction("a scalar has no matrix product"),
     };
-    let b = if right.len() == 1 {
-        vec![right[0], 1]
-    } else {
-        right.to_vec()
+    let (inner_b, columns) = match b_matrix {
+        [inner] => (inner, None),
+        [inner, columns] => (inner, Some(columns)),
+        _ => return contradiction("a scalar has no matrix product"),
     };
-    let (a_outer, a_inner) = a.split_at(a.len() - 2);
-    let (b_outer, b_inner) = b.split_at(b.len() - 2);
-    if a_inner[1] != b_inner[0] {
-        return contradiction(format!("{left:?} and {right:?} have no matrix product"));
-    }
-    let mut dims = broadcast_dims(a_outer, b_outer)?;
-    if left.len() > 1 {
-        dims.push(a_inner[0]);
-    }
-    if right.len() > 1 {
-        dims.push(b_inner[1]);
-    }
+    check_inner(inner, inner_b, left, right)?;
+    let mut dims = broadcast(unknowns, a_outer, b_outer)?;
+    dims.extend(rows.into_iter().chain(columns).cloned());
     Ok(vec![Fact::of_dims(dims)])
 }
 
-pub(super) fn gemm(call: &Call<'_>) -> Inferred {
+fn check_inner(a: &Extent, b: &Extent, left: &[Extent], right: &[Extent]) -> Inferred<()> {
+    if differ(a, b) {
+        let (left, right) = (show(left), show(right));
+        return contradiction(format!("{left} and {right} have no matrix product"));
+    }
+    Ok(())
+}
+
+pub(super) fn gemm(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let (a, b) = (call.dims(0)?, call.dims(1)?);
     let ([a0, a1], [b0, b1]) = (a, b) else {
-        return contradiction(format!("{a:?} and {b:?} are not two matrices"));
+        let (a, b) = (show(a), show(b));
+        return contradiction(format!("{a} and {b} are not two matrices"));
     };
-    let (rows, inner) = if call.int_or("transA", 0)? != 0 {
-        (a1, a0)
-    } else {
-        (a0, a1)
+    let (rows, inner) = match call.int_or("transA", 0)? {
+        0 => (a0, a1),
+        _ => (a1, a0),
     };
-    let (inner_b, columns) = if call.int_or("transB", 0)? != 0 {
-        (b1, b0)
-    } else {
-        (b0, b1)
+    let (inner_b, columns) = match call.int_or("transB", 0)? {
+        0 => (b0, b1),
+        _ => (b1, b0),
     };
-    if inner != inner_b {
-        return contradiction(format!("{a:?} and {b:?} have no matrix product"));
-    }
-    Ok(vec![Fact::of_dims(vec![*rows, *columns])])
+    check_inner(inner, inner_b, a, b)?;
+    Ok(vec![Fact::of_dims(vec![rows.clone(), columns.clone()])])
 }

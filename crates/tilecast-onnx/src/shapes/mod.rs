@@ -1,49 +1,77 @@
-//! Concrete shapes and shape-valued integers of a graph, for given input shapes.
+//! Shapes of all values of a graph, and the integers that it computes from shapes.
 //!
-//! One pass over the nodes in graph order. Each operator has a rule in the file of its family; [`operators`] is the table
-//! from operator name to rule. Small integer tensors (and float32 ones, because `Resize` takes float scales) are computed
-//! along with the shapes, so that the shape arithmetic that exporters write (`Shape` → `Gather` → `Mod` → `Concat` → …)
-//! resolves to numbers.
+//! One table ([`operators`]) from operator name to rule serves two questions. [`infer_shapes`] asks for numbers: the inputs
+//! have given shapes, and a contradiction is an error with the node's path. [`Facts`] asks what holds at every size: an
+//! extent of an input that is no number is an unknown, and a rule gives an expression in unknowns ([`Extent`]).
+//! A rule is written once, for extents that are numbers or expressions.
 //!
-//! What is not known stays unknown and spreads no further than it must; what is contradictory is an error. Sizes come
-//! from untrusted files: every extent is computed in 128 bits and checked against [`MAX_ELEMENTS`], and no value is
-//! materialized above [`MAX_TRACKED_ELEMENTS`].
+//! Small integer tensors (and float32 ones, because `Resize` takes float scales) are computed along with the shapes, so
+//! that the shape arithmetic that exporters write (`Shape` → `Gather` → `Mod` → `Concat` → …) resolves.
+//!
+//! What is not known stays unknown and spreads no further than it must. Sizes come from untrusted files: extents that are
+//! numbers are computed in 128 bits and checked against [`MAX_ELEMENTS`], and no value is materialized above
+//! [`MAX_TRACKED_ELEMENTS`].
 
 mod arithmetic;
 mod call;
 mod elementwise;
+mod extent;
 mod fact;
+mod facts;
 mod indexing;
 mod layout;
 mod linear;
 mod normalize;
 mod operators;
+mod positions;
 mod reduce;
 mod resample;
+mod size;
 mod sources;
+mod unknowns;
+mod walk;
 mod window;
 
+#[cfg(test)]
+mod facts_tests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 
-use call::{Call, Halt};
-use fact::{Fact, Values};
+pub use arithmetic::{Remainder, comparison, integer_arithmetic};
+pub use call::{axes_from_front, axis_from_front};
+pub use extent::Extent;
+pub use facts::{Facts, InputExtents};
+pub use positions::{Arrangement, arrange, broadcast_dims, n_data_inputs, spread};
 
-use crate::proto::{DimValue, NodeProto, TensorProto, TypeValue, ValueInfoProto};
-use crate::{DataType, Graph, Tensor, TypeMap, infer_types};
+use fact::Elements;
+use walk::{Contradictions, Walk, declared_extents};
+
+use crate::Graph;
 
 /// Tensors with more elements than this are refused: no machine holds them, and products of their extents overflow.
 const MAX_ELEMENTS: usize = 1 << 40;
 
+/// Shapes with more dimensions than this are not followed; image networks have at most six or so.
+const MAX_RANK: usize = 16;
+
 /// Values of tensors with more elements than this are not followed; shape arithmetic needs far fewer.
 const MAX_TRACKED_ELEMENTS: usize = 4096;
+
+/// The same for tensors whose elements are not all numbers, which take more room each. Shapes and bounds are this small.
+const MAX_TRACKED_SIZES: usize = 64;
 
 /// What is known of each value once the graph's inputs have concrete shapes.
 #[derive(Clone, Debug, Default)]
 pub struct ShapeMap {
-    facts: HashMap<String, Fact>,
+    values: HashMap<String, Concrete>,
+}
+
+#[derive(Clone, Debug)]
+struct Concrete {
+    dims: Vec<usize>,
+    integers: Option<Vec<i64>>,
 }
 
 /// A node whose inputs contradict its operator, or an input shape that contradicts the graph.
@@ -58,25 +86,22 @@ impl ShapeMap {
     /// Dimensions of a value; `None` where an unknown operator hides them.
     #[must_use]
     pub fn shape(&self, value: &str) -> Option<&[usize]> {
-        self.facts.get(value)?.dims.as_deref()
+        Some(&self.values.get(value)?.dims)
     }
 
     /// Elements (row-major; booleans as 0 and 1) of a small integer tensor whose value is fixed once the input shapes
     /// are.
     #[must_use]
     pub fn integers(&self, value: &str) -> Option<&[i64]> {
-        match self.facts.get(value)?.values.as_ref()? {
-            Values::Integers(integers) => Some(integers),
-            Values::Floats(_) => None,
-        }
+        self.values.get(value)?.integers.as_deref()
     }
 }
 
 /// Propagates input shapes through the graph. Linear in the graph; weights are not read.
 ///
-/// Inputs that are not named keep the shape that the graph declares for them, if it is complete. A fixed extent that the
-/// graph declares for a *named* input does not bind: exporters freeze sizes that the graph itself does not need, and
-/// where it does need them a node contradicts. The rank does bind.
+/// Inputs that are not named keep the extents that the graph declares for them; what depends on one that is no number is
+/// not in the result. A fixed extent that the graph declares for a *named* input does not bind: exporters freeze sizes that
+/// the graph itself does not need, and where it does need them a node contradicts. The rank does bind.
 ///
 /// # Errors
 /// An operator's inputs contradict each other, or a shape is negative or too large, with the node's path; a name in
@@ -85,146 +110,51 @@ pub fn infer_shapes(
     graph: &Graph<'_>,
     inputs: &[(&str, Vec<usize>)],
 ) -> Result<ShapeMap, InferShapesError> {
-    let types = infer_types(graph);
-    let mut facts = HashMap::with_capacity(graph.proto().node.len() * 2);
-    for tensor in &graph.proto().initializer {
-        let name = tensor.name.clone().unwrap_or_default();
-        let fact = initializer(tensor).map_err(|reason| InferShapesError {
-            path: format!("initializer `{name}`"),
-            reason,
-        })?;
-        facts.insert(name, fact);
-    }
-    for input in graph.inputs() {
+    let mut walk = Walk::new(graph, Contradictions::Refused);
+    // An initializer of the same name is what an input is where a caller feeds none.
+    walk.initializers(|_| true)?;
+    let mut named: HashMap<&str, &[usize]> = inputs
+        .iter()
+        .map(|(name, dims)| (*name, dims.as_slice()))
+        .collect();
+    for (index, input) in graph.inputs().enumerate() {
         let name = input.name.as_deref().unwrap_or_default();
-        if let Some(dims) = declared_dims(input).and_then(|d| d.into_iter().collect()) {
-            facts.insert(name.to_owned(), Fact::of_dims(dims));
-        }
-    }
-    for (name, dims) in inputs {
-        let fail = |reason: String| InferShapesError {
-            path: format!("input `{name}`"),
-            reason,
-        };
-        let declared = graph
-            .inputs()
-            .find(|v| v.name.as_deref() == Some(*name))
-            .ok_or_else(|| fail("the graph has no such input; check the name".into()))?;
-        if let Some(rank) = declared_dims(declared).map(|d| d.len())
-            && rank != dims.len()
+        let declared = declared_extents(input);
+        let given = named.remove(name);
+        if let (Some(dims), Some(declared)) = (given, &declared)
+            && declared.len() != dims.len()
         {
-            return Err(fail(format!(
-                "the graph declares {rank} dimensions, {dims:?} was given"
-            )));
+            return Err(InferShapesError {
+                path: format!("input `{name}`"),
+                reason: format!(
+                    "the graph declares {} dimensions, {dims:?} was given",
+                    declared.len()
+                ),
+            });
         }
-        check_size(dims).map_err(fail)?;
-        facts.insert((*name).to_owned(), Fact::of_dims(dims.clone()));
-    }
-    for (id, node) in graph.nodes() {
-        let fail = |reason| InferShapesError {
-            path: graph.path(id),
-            reason,
-        };
-        let outputs = match infer_node(node, &facts) {
-            Ok(outputs) => outputs,
-            Err(Halt::Unknown) => continue,
-            Err(Halt::Contradiction(reason)) => return Err(fail(reason)),
-        };
-        for (slot, fact) in outputs.into_iter().enumerate() {
-            let Some(name) = node.output_name(slot) else {
-                continue;
-            };
-            if let Some(dims) = &fact.dims {
-                check_size(dims).map_err(fail)?;
-            }
-            facts.insert(name.to_owned(), tracked(fact, name, &types));
+        let given = given.map(|dims| dims.iter().copied().map(Some).collect());
+        if let Some(extents) = given.or(declared) {
+            walk.bind(index, name, &extents)?;
         }
     }
-    Ok(ShapeMap { facts })
-}
-
-fn infer_node(node: &NodeProto, facts: &HashMap<String, Fact>) -> Result<Vec<Fact>, Halt> {
-    if !node.domain_name().is_empty() {
-        return Err(Halt::Unknown);
+    if let Some((name, _)) = inputs.iter().find(|(name, _)| named.contains_key(name)) {
+        return Err(InferShapesError {
+            path: format!("input `{name}`"),
+            reason: "the graph has no such input; check the name".into(),
+        });
     }
-    let rule = operators::rule(node.op()).ok_or(Halt::Unknown)?;
-    rule(&Call::new(node, facts))
-}
-
-/// Extents that a graph input declares, `None` for symbolic ones; `None` where it declares no shape at all.
-fn declared_dims(input: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
-    let Some(TypeValue::Tensor(tensor)) = input.r#type.as_ref()?.value.as_ref() else {
-        return None;
-    };
-    let extent = |value: &Option<DimValue>| match value {
-        Some(DimValue::DimValue(n)) => usize::try_from(*n).ok(),
-        _ => None,
-    };
-    let dims = &tensor.shape.as_ref()?.dim;
-    Some(dims.iter().map(|d| extent(&d.value)).collect())
-}
-
-fn initializer(proto: &TensorProto) -> Result<Fact, String> {
-    let dims = proto
-        .dims
-        .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| format!("negative extent in {:?}", proto.dims)))
-        .collect::<Result<Vec<_>, _>>()?;
-    check_size(&dims)?;
-    let n: usize = dims.iter().product();
-    let values = (n <= MAX_TRACKED_ELEMENTS)
-        .then(|| Tensor::from_proto(proto).ok())
-        .flatten()
-        .and_then(|tensor| Values::of_tensor(&tensor));
-    Ok(Fact {
-        dims: Some(dims),
-        values,
-    })
-}
-
-/// Refuses shapes whose element count overflows or exceeds what any machine holds.
-fn check_size(dims: &[usize]) -> Result<(), String> {
-    // Zero extents must not hide a huge one beside them: later operators may drop the zero.
-    let product = dims
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
-    match product {
-        Some(n) if n <= MAX_ELEMENTS => Ok(()),
-        _ => Err(format!("the shape {dims:?} is too large")),
-    }
-}
-
-/// Drops values that are too many, or that the output's element type would wrap or round.
-fn tracked(fact: Fact, name: &str, types: &TypeMap<'_>) -> Fact {
-    let n_elements = fact.dims.as_ref().map(|d| d.iter().product::<usize>());
-    let fits = |values: &Values| {
-        let consistent = n_elements == Some(values.len());
-        let representable = match (values, types.get(name)) {
-            (_, None) => true,
-            (Values::Floats(_), Some(t)) => *t == DataType::F32,
-            (Values::Integers(v), Some(t)) => integer_range(*t)
-                .is_some_and(|(low, high)| v.iter().all(|&x| (low..=high).contains(&x))),
+    walk.nodes()?;
+    let values = walk.facts.into_iter().filter_map(|(name, fact)| {
+        let concrete = Concrete {
+            dims: size::fixed(&fact.dims?)?,
+            integers: match fact.elements {
+                Some(Elements::Numbers(numbers)) => Some(numbers),
+                _ => None,
+            },
         };
-        values.len() <= MAX_TRACKED_ELEMENTS && consistent && representable
-    };
-    Fact {
-        dims: fact.dims,
-        values: fact.values.filter(fits),
-    }
-}
-
-/// The range of an integer element type within i64.
-fn integer_range(data_type: DataType) -> Option<(i64, i64)> {
-    Some(match data_type {
-        DataType::I64 => (i64::MIN, i64::MAX),
-        DataType::U64 => (0, i64::MAX),
-        DataType::I32 => (i32::MIN.into(), i32::MAX.into()),
-        DataType::U32 => (0, u32::MAX.into()),
-        DataType::I16 => (i16::MIN.into(), i16::MAX.into()),
-        DataType::U16 => (0, u16::MAX.into()),
-        DataType::I8 => (i8::MIN.into(), i8::MAX.into()),
-        DataType::U8 => (0, u8::MAX.into()),
-        DataType::Bool => (0, 1),
-        _ => return None,
+        Some((name, concrete))
+    });
+    Ok(ShapeMap {
+        values: values.collect(),
     })
 }

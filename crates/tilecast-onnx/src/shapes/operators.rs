@@ -1,4 +1,5 @@
-//! The one table from operator name to shape rule (default domain, all opsets).
+//! The one table from operator name to shape rule (default domain, all opsets), for sizes that are numbers and for those
+//! that are not.
 
 use super::call::Rule;
 use super::{elementwise, indexing, layout, linear, normalize, reduce, resample, sources, window};
@@ -10,7 +11,7 @@ pub(super) fn rule(op: &str) -> Option<Rule> {
         "Constant" => sources::constant,
         "ConstantOfShape" => sources::constant_of_shape,
         "Shape" => sources::shape,
-        "Size" => sources::size,
+        "Size" => sources::element_count,
         "Range" => sources::range,
 
         // The shape of the first input.
@@ -72,12 +73,15 @@ pub(super) fn rule(op: &str) -> Option<Rule> {
         | "CumSum"
         | "ScatterElements"
         | "ScatterND"
-        | "Scatter" => elementwise::like_first_input,
+        | "Scatter"
+        | "Trilu" => elementwise::like_first_input,
         "Dropout" => elementwise::every_output_like_first_input,
         "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Equal" | "Less" | "LessOrEqual"
         | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" => elementwise::folded_binary,
         "Min" | "Max" | "Sum" => elementwise::folded_variadic,
-        "Mean" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" => elementwise::broadcast,
+        "Mean" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" => {
+            elementwise::broadcast_all
+        }
         "PRelu" => elementwise::prelu,
         "Where" => elementwise::select,
 

@@ -1,67 +1,86 @@
 //! Reductions over axes.
 
-use super::call::{Call, Inferred, resolve_axes, resolve_axis};
-use super::fact::{Fact, Values};
+use super::arithmetic::Binary;
+use super::call::{Call, Halt, Inferred, if_known, resolve_axes, resolve_axis};
+use super::extent::Extent;
+use super::fact::{Elements, Fact};
+use super::layout::all_open;
+use super::unknowns::Unknowns;
 
-pub(super) fn reduce(call: &Call<'_>) -> Inferred {
+pub(super) fn reduce(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
-    let named = call.integers_of("axes", 1)?.filter(|a| !a.is_empty());
-    let axes = match named {
+    let fate = Fate::of(call)?;
+    let Some(named) = if_known(call.numbers_of("axes", 1))? else {
+        // Some axes become 1, no telling which.
+        return match fate {
+            Fate::One => all_open(x.len(), unknowns),
+            Fate::Dropped => Err(Halt::Unknown),
+        };
+    };
+    let axes = match named.filter(|axes| !axes.is_empty()) {
         Some(axes) => resolve_axes(axes, x.len())?,
         None if call.int_or("noop_with_empty_axes", 0)? != 0 => {
-            return Ok(vec![Fact::new(x.to_vec(), call.values(0).cloned())]);
+            return Ok(vec![Fact::new(x.to_vec(), call.elements(0).cloned())]);
         }
         None => (0..x.len()).collect(),
     };
-    let dims = reduced(x, &axes, keepdims(call)?);
-    let values = (axes.len() == x.len())
-        .then(|| call.known_integers(0))
-        .flatten()
-        .and_then(|v| fold_all(call.node().op(), v))
-        .map(|v| Values::Integers(vec![v]));
-    Ok(vec![Fact::new(dims, values)])
+    let elements = (axes.len() == x.len())
+        .then(|| fold_all(call, unknowns))
+        .flatten();
+    Ok(vec![Fact::new(reduced(x, &axes, fate), elements)])
 }
 
 /// The reduction of all elements, for the operators that shape arithmetic uses.
-fn fold_all(op: &str, values: &[i64]) -> Option<i64> {
-    match op {
-        "ReduceProd" => values.iter().try_fold(1i64, |a, &b| a.checked_mul(b)),
-        "ReduceSum" => values.iter().try_fold(0i64, |a, &b| a.checked_add(b)),
-        "ReduceMin" => values.iter().copied().min(),
-        "ReduceMax" => values.iter().copied().max(),
-        _ => None,
+fn fold_all(call: &Call<'_>, unknowns: &mut Unknowns) -> Option<Elements> {
+    let (op, neutral) = match call.op() {
+        "ReduceProd" => ("Mul", Some(1)),
+        "ReduceSum" => ("Sum", Some(0)),
+        "ReduceMin" => ("Min", None),
+        "ReduceMax" => ("Max", None),
+        _ => return None,
+    };
+    let operator = Binary::folding(op, call);
+    let mut total = neutral.map(Extent::number);
+    for element in call.elements(0)?.sizes()? {
+        total = Some(match total {
+            Some(total) => operator.pair(&total, &element?, unknowns)?,
+            None => element?,
+        });
     }
+    Elements::of_sizes(vec![total])
 }
 
 /// `ArgMax`, `ArgMin`.
-pub(super) fn arg(call: &Call<'_>) -> Inferred {
+pub(super) fn arg(call: &Call<'_>, _: &mut Unknowns) -> Inferred {
     let x = call.dims(0)?;
     let axis = resolve_axis(call.int_or("axis", 0)?, x.len())?;
-    let dims = reduced(x, &[axis], keepdims(call)?);
-    Ok(vec![Fact::of_dims(dims)])
+    Ok(vec![Fact::of_dims(reduced(x, &[axis], Fate::of(call)?))])
 }
 
 /// What becomes of a reduced axis (`keepdims`).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reduced {
+enum Fate {
     One,
     Dropped,
 }
 
-fn keepdims(call: &Call<'_>) -> Inferred<Reduced> {
-    Ok(match call.int_or("keepdims", 1)? {
-        0 => Reduced::Dropped,
-        _ => Reduced::One,
-    })
+impl Fate {
+    fn of(call: &Call<'_>) -> Inferred<Self> {
+        Ok(match call.int_or("keepdims", 1)? {
+            0 => Self::Dropped,
+            _ => Self::One,
+        })
+    }
 }
 
-fn reduced(dims: &[usize], axes: &[usize], fate: Reduced) -> Vec<usize> {
-    dims.iter()
-        .enumerate()
-        .filter_map(|(axis, &d)| match (axes.contains(&axis), fate) {
-            (false, _) => Some(d),
-            (true, Reduced::One) => Some(1),
-            (true, Reduced::Dropped) => None,
-        })
-        .collect()
+fn reduced(dims: &[Extent], axes: &[usize], fate: Fate) -> Vec<Extent> {
+    let mut reduced = Vec::with_capacity(dims.len());
+    for (axis, extent) in dims.iter().enumerate() {
+        match (axes.contains(&axis), fate) {
+            (false, _) => reduced.push(extent.clone()),
+            (true, Fate::One) => reduced.push(Extent::number(1)),
+            (true, Fate::Dropped) => {}
+        }
+    }
+    reduced
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use prost::Message;
 use tilecast_onnx::proto::{ModelProto, TensorFields, TensorProto};
-use tilecast_onnx::{Model, Tensor, attribute, infer_shapes, infer_types, node, upgrade_opset};
+use tilecast_onnx::{
+    Facts, InputExtents, Model, Tensor, attribute, infer_shapes, infer_types, node, upgrade_opset,
+};
 
 use crate::allocator::peak_of;
 use crate::damaged::{model_of, value};
@@ -30,6 +32,7 @@ fn read(bytes: Vec<u8>) {
     let graph = model.graph();
     let _ = infer_types(&graph);
     let _ = infer_shapes(&graph, &[]);
+    let _ = Facts::of(&graph, 8, &InputExtents::default());
     let _ = upgrade_opset(&mut model, 28);
 }
 

@@ -9,7 +9,6 @@ use tilecast_onnx::{
 use tilecast_quant::HalfFormat;
 
 use crate::names::FreshNames;
-use crate::pass::is_default_only;
 use crate::plan::{Operand, data_type_of, half_format_of, operand, output_follows};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta, PrecisionPlan};
 
@@ -277,7 +276,7 @@ impl<'g> Rewrite<'_, 'g> {
             self.settle(name, |before| before);
         }
         for name in constants {
-            let fixed = !is_default_only(&self.frame().graph, name, ir_version);
+            let fixed = !self.frame().graph.is_default_only(name, ir_version);
             let stored = if fixed {
                 self.stored_type(name)
             } else {
@@ -503,7 +502,7 @@ impl<'g> Rewrite<'_, 'g> {
             return done.clone();
         }
         let other = self.names.fresh(value, suffix(wanted));
-        let fixed = !is_default_only(&frame.graph, value, self.ir_version);
+        let fixed = !frame.graph.is_default_only(value, self.ir_version);
         match frame.graph.constant(value) {
             Ok(Some(tensor)) if fixed && tensor.data_type() == DataType::F32 => {
                 let saturate = self.wanted.get(value).is_some_and(|w| !w.beyond_bounds);

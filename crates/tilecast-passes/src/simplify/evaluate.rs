@@ -4,9 +4,10 @@
 //! Exponentials, trigonometry and sums of many floats are left to the runtime: their last bits depend on it.
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{DataType, Tensor};
-
-use super::arrange::{self, Operands, arrange, broadcast, count, n_data_inputs, spread};
+use tilecast_onnx::{
+    DataType, Remainder, Tensor, arrange, broadcast_dims, comparison, integer_arithmetic,
+    n_data_inputs, spread,
+};
 
 /// Results with more elements than this are not computed.
 pub(super) const MAX_EVALUATED_ELEMENTS: usize = 1 << 24;
@@ -97,12 +98,7 @@ fn move_elements(
     if packed || data.iter().any(|t| t.data_type() != data_type) {
         return None;
     }
-    let arrangements = arrange(&Operands {
-        node,
-        dims: &|slot| Some(inputs.get(slot)?.as_ref()?.dims().to_vec()),
-        numbers: &|slot| inputs.get(slot)?.as_ref()?.to_i64_vec(),
-        max_elements: MAX_EVALUATED_ELEMENTS,
-    })?;
+    let arrangements = arrange(node, inputs, MAX_EVALUATED_ELEMENTS)?;
     let joined: Vec<u8>;
     let pool: &[u8] = match data.as_slice() {
         [only] => only.bytes(),
@@ -250,7 +246,7 @@ fn cast(node: &NodeProto, x: &Tensor) -> Option<Tensor> {
 }
 
 fn select(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Option<Tensor> {
-    let dims = broadcast(&broadcast(condition.dims(), yes.dims())?, no.dims())?;
+    let dims = broadcast_dims(&broadcast_dims(condition.dims(), yes.dims())?, no.dims())?;
     let data_type = yes.data_type();
     let n_bytes = data_type.bits() / 8;
     if no.data_type() != data_type
@@ -316,16 +312,19 @@ fn binary(node: &NodeProto, a: &Tensor, b: &Tensor) -> Option<Tensor> {
     if node.int("broadcast").ok()?.unwrap_or(0) != 0 {
         return None;
     }
-    let dims = broadcast(a.dims(), b.dims())?;
-    let left = arrange::spread(a.dims(), &dims, MAX_EVALUATED_ELEMENTS)?;
-    let right = arrange::spread(b.dims(), &dims, MAX_EVALUATED_ELEMENTS)?;
+    let dims = broadcast_dims(a.dims(), b.dims())?;
+    let left = spread(a.dims(), &dims, MAX_EVALUATED_ELEMENTS)?;
+    let right = spread(b.dims(), &dims, MAX_EVALUATED_ELEMENTS)?;
     let positions = || left.iter().copied().zip(right.iter().copied());
     let op = node.op();
-    let like_c = node.int("fmod").ok()?.unwrap_or(0) != 0;
+    let sign = match node.int("fmod").ok()? {
+        None | Some(0) => Remainder::LikeDivisor,
+        Some(_) => Remainder::LikeDividend,
+    };
     let elements = match (Elements::of(a)?, Elements::of(b)?) {
         (Elements::F32(a), Elements::F32(b)) => {
             let pairs = || positions().map(|(i, j)| (a[i], b[j]));
-            if let Some(f) = compare::<f32>(op) {
+            if let Some(f) = comparison::<f32>(op) {
                 Elements::Bool(pairs().map(|(a, b)| f(&a, &b)).collect())
             } else {
                 let f: fn(f32, f32) -> f32 = match op {
@@ -340,23 +339,23 @@ fn binary(node: &NodeProto, a: &Tensor, b: &Tensor) -> Option<Tensor> {
         }
         (Elements::I64(a), Elements::I64(b)) => {
             let pairs = || positions().map(|(i, j)| (a[i], b[j]));
-            match compare::<i64>(op) {
+            match comparison::<i64>(op) {
                 Some(f) => Elements::Bool(pairs().map(|(a, b)| f(&a, &b)).collect()),
                 None => Elements::I64(
                     pairs()
-                        .map(|(a, b)| integer(op, like_c, a, b))
+                        .map(|(a, b)| integer_arithmetic(op, sign, a, b))
                         .collect::<Option<_>>()?,
                 ),
             }
         }
         (Elements::I32(a), Elements::I32(b)) => {
             let pairs = || positions().map(|(i, j)| (a[i], b[j]));
-            match compare::<i32>(op) {
+            match comparison::<i32>(op) {
                 Some(f) => Elements::Bool(pairs().map(|(a, b)| f(&a, &b)).collect()),
                 None => Elements::I32(
                     pairs()
                         .map(|(a, b)| {
-                            let exact = integer(op, like_c, a.into(), b.into())?;
+                            let exact = integer_arithmetic(op, sign, a.into(), b.into())?;
                             i32::try_from(exact).ok()
                         })
                         .collect::<Option<_>>()?,
@@ -378,33 +377,7 @@ fn binary(node: &NodeProto, a: &Tensor, b: &Tensor) -> Option<Tensor> {
     elements.into_tensor(dims)
 }
 
-fn compare<T: PartialOrd>(op: &str) -> Option<fn(&T, &T) -> bool> {
-    Some(match op {
-        "Equal" => |a, b| a == b,
-        "Less" => |a, b| a < b,
-        "LessOrEqual" => |a, b| a <= b,
-        "Greater" => |a, b| a > b,
-        "GreaterOrEqual" => |a, b| a >= b,
-        _ => return None,
-    })
-}
-
-/// Integer arithmetic; `None` on overflow and division by zero, which runtimes treat differently.
-fn integer(op: &str, like_c: bool, a: i64, b: i64) -> Option<i64> {
-    match op {
-        "Add" => a.checked_add(b),
-        "Sub" => a.checked_sub(b),
-        "Mul" => a.checked_mul(b),
-        // ONNX divides integers towards zero.
-        "Div" => a.checked_div(b),
-        "Mod" if like_c => a.checked_rem(b),
-        "Mod" => {
-            let truncated = a.checked_rem(b)?;
-            let crosses = truncated != 0 && (truncated < 0) != (b < 0);
-            Some(if crosses { truncated + b } else { truncated })
-        }
-        "Min" => Some(a.min(b)),
-        "Max" => Some(a.max(b)),
-        _ => None,
-    }
+/// Number of elements.
+fn count(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }

@@ -84,7 +84,7 @@ fn proved(graph: &Graph<'_>, cx: &PassContext, name: &str) -> Option<Tensor> {
     let facts = cx.facts(graph);
     let (dims, numbers) = (facts.fixed_dims(name)?, facts.integers(name)?);
     match facts.data_type(name)? {
-        DataType::I64 => Some(Tensor::from_i64(dims, &numbers)),
+        DataType::I64 => Some(Tensor::from_i64(dims, numbers)),
         DataType::I32 => {
             let narrow = numbers
                 .iter()

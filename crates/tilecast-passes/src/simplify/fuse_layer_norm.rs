@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{Graph, NodeId, Tensor, attribute, node};
+use tilecast_onnx::{Graph, NodeId, Tensor, attribute, axis_from_front, node};
 
 use super::rewrite::Rewrite;
-use super::site::{Site, axis_from_front, other_operand, stands_for};
+use super::site::{Site, other_operand, stands_for};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// The operator came with it.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tilecast_onnx::{Graph, NodeId, attribute, node};
+use tilecast_onnx::{Extent, Graph, NodeId, attribute, node};
 
-use super::facts::Extent;
 use super::rewrite::Rewrite;
 use super::site::Site;
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use tilecast_onnx::{DataType, Graph, Patch};
+use tilecast_onnx::{DataType, Extent, Graph, Patch};
 
-use super::facts::Extent;
 use super::substitute::{Substitution, is_captured};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 

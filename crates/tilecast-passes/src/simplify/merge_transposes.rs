@@ -1,9 +1,8 @@
 //! Two Transposes in a row.
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{Graph, Patch, attribute};
+use tilecast_onnx::{Graph, Patch, attribute, axes_from_front};
 
-use super::arrange::wrap_all;
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// The pass's fixed facts.
@@ -74,7 +73,7 @@ impl Pass for MergeTransposes {
 
 fn permutation(graph: &Graph<'_>, cx: &PassContext, node: &NodeProto) -> Option<Vec<usize>> {
     if let Some(perm) = node.ints("perm").ok()? {
-        return wrap_all(perm, perm.len());
+        return axes_from_front(perm, perm.len());
     }
     let rank = cx.facts(graph).rank(node.input_name(0)?)?;
     Some((0..rank).rev().collect())

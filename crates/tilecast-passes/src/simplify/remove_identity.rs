@@ -154,7 +154,7 @@ fn integers(
     slot: usize,
 ) -> Option<Vec<i64>> {
     match node.input_name(slot) {
-        Some(name) => cx.facts(graph).integers(name),
+        Some(name) => cx.facts(graph).integers(name).map(<[i64]>::to_vec),
         None => node.ints(attribute).ok().flatten().map(<[i64]>::to_vec),
     }
 }

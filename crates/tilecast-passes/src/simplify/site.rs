@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{DataType, Graph, NodeId, Tensor};
+use tilecast_onnx::{DataType, Extent, Facts, Graph, NodeId, Tensor};
 
-use super::facts::{Extent, Facts};
 use crate::PassContext;
 
 /// A constant in a formula may differ from the exact number by its rounding to float32 and no more.
@@ -94,7 +93,7 @@ impl<'a, 'g> Site<'a, 'g> {
         let name = node.input_name(slot)?;
         match self.constant(name) {
             Some(tensor) => tensor.to_i64_vec(),
-            None => self.facts().integers(name),
+            None => self.facts().integers(name).map(<[i64]>::to_vec),
         }
     }
 
@@ -179,11 +178,4 @@ pub(super) fn other_operand<'g>(node: &'g NodeProto, value: &str) -> Option<&'g 
         (a, b) if b == value && a != value => Some(a),
         _ => None,
     }
-}
-
-/// An axis counted from the front; `None` if it is out of range.
-pub(super) fn axis_from_front(axis: i64, rank: usize) -> Option<usize> {
-    let signed = i64::try_from(rank).ok()?;
-    let axis = if axis < 0 { axis + signed } else { axis };
-    usize::try_from(axis).ok().filter(|&a| a < rank)
 }

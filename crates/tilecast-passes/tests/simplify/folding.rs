@@ -1,7 +1,7 @@
 //! Folding of constants and of shape arithmetic.
 
-use tilecast_onnx::{DataType, Model, Tensor, attribute};
-use tilecast_passes::{FoldConstants, FoldShapes, InputExtents, run_pass, run_pass_with};
+use tilecast_onnx::{DataType, InputExtents, Model, Tensor, attribute};
+use tilecast_passes::{FoldConstants, FoldShapes, run_pass, run_pass_with};
 
 use crate::common::{
     Case, capturing, cast, float, int, ints, listing, op, refuses, rewrites, rewrites_unrun,

@@ -4,7 +4,7 @@ use super::*;
 
 impl Unknowns {
     /// The number that an extent is for these input extents; `None` where nothing is known of a part of it.
-    pub(in crate::simplify::facts) fn value(
+    pub(in crate::shapes) fn value(
         &self,
         extent: &Extent,
         input: &dyn Fn(usize, usize) -> i64,
@@ -14,7 +14,7 @@ impl Unknowns {
             let at = |e: &Extent| self.value(e, input);
             sum += c * match &self.known[id.0].unknown {
                 Unknown::Input { input: i, axis } => input(*i, *axis),
-                Unknown::Fresh(_) => return None,
+                Unknown::Fresh => return None,
                 Unknown::Floor {
                     numerator,
                     denominator,

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use tilecast_onnx::{Model, infer_shapes};
-
-use super::*;
+use super::walk::Contradictions;
+use super::{Extent, Facts, InputExtents, infer_shapes};
+use crate::proto::{GraphFields, GraphProto};
+use crate::{Graph, Model, Tensor};
 
 /// Every export, with what height and width must be multiples of.
 const EXPORTS: &[(&str, usize)] = &[
@@ -39,7 +40,8 @@ fn every_extent_and_every_followed_integer_is_what_inference_finds_at_each_size(
     for (name, multiple) in EXPORTS {
         let model = load(name);
         let graph = model.graph();
-        let (facts, unknowns) = Facts::infer(&graph, 8, &InputExtents::default());
+        let (facts, unknowns) =
+            Facts::infer(&graph, 8, &InputExtents::default(), Contradictions::Refused).unwrap();
         let (mut n_checked, mut n_values) = (0, 0);
         for (h, w) in [(8, 13), (11, 5), (24, 10)] {
             let (h, w) = (h * multiple, w * multiple);
@@ -59,9 +61,9 @@ fn every_extent_and_every_followed_integer_is_what_inference_finds_at_each_size(
                         }
                     }
                 }
-                let elements = facts.values.get(value).and_then(|f| f.elements.as_deref());
+                let elements = facts.elements(value);
                 if let Some((expected, elements)) = shapes.integers(value).zip(elements) {
-                    for (&expected, element) in expected.iter().zip(elements) {
+                    for (&expected, element) in expected.iter().zip(&elements) {
                         if let Some(value_at) = element.as_ref().and_then(at) {
                             assert_eq!(value_at, expected, "{name} {h}x{w}: element of {value}");
                         }
@@ -98,7 +100,7 @@ fn bound_extents_take_the_place_of_declared_ones() {
 
 #[test]
 fn a_rank_that_an_operator_cannot_take_is_unknown() {
-    let node = |op: &str| tilecast_onnx::node(op, op, &["v"], &[op]);
+    let node = |op: &str| crate::node(op, op, &["v"], &[op]);
     let operators = [
         "GlobalAveragePool",
         "MaxPool",
@@ -112,7 +114,7 @@ fn a_rank_that_an_operator_cannot_take_is_unknown() {
         "Concat",
     ];
     let vector = Tensor::from_f32(vec![3], &[0.0; 3]).to_proto("v");
-    let proto = tilecast_onnx::proto::GraphProto::from(tilecast_onnx::proto::GraphFields {
+    let proto = GraphProto::from(GraphFields {
         node: operators.map(node).to_vec(),
         initializer: vec![vector],
         ..Default::default()

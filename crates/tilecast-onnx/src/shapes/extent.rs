@@ -16,7 +16,7 @@
 //! ([`COEFFICIENT_LIMIT`]), which every runtime needs anyway; coefficients beyond it make the result unknown.
 
 /// Largest coefficient, constant beside an unknown, or extent that is reasoned about.
-pub(in crate::simplify) const COEFFICIENT_LIMIT: i64 = 1 << 31;
+pub(super) const COEFFICIENT_LIMIT: i64 = 1 << 31;
 
 /// More terms than this are not followed; extents of image networks have one or two.
 const MAX_TERMS: usize = 8;
@@ -35,7 +35,7 @@ pub struct Extent {
 
 impl Extent {
     /// A number.
-    pub(in crate::simplify) fn number(constant: i64) -> Self {
+    pub(super) fn number(constant: i64) -> Self {
         Self {
             constant,
             terms: Vec::new(),
@@ -89,7 +89,8 @@ impl Extent {
     }
 
     /// `factor` times this extent; `None` where that is beyond the limits.
-    pub(in crate::simplify) fn scale(&self, factor: i64) -> Option<Self> {
+    #[must_use]
+    pub fn scale(&self, factor: i64) -> Option<Self> {
         self.map(|c| c.checked_mul(factor))
     }
 

@@ -28,7 +28,7 @@ enum Unknown {
         axis: usize,
     },
     /// An extent about which nothing is known.
-    Fresh(usize),
+    Fresh,
     /// `⌊numerator / denominator⌋`, coefficients of the numerator in `0..denominator`.
     Floor {
         numerator: Extent,
@@ -62,7 +62,7 @@ impl Unknowns {
         let id = *self.ids.entry(unknown.clone()).or_insert(next);
         if id == next {
             let is_non_negative = match &unknown {
-                Unknown::Input { .. } | Unknown::Fresh(_) | Unknown::Remainder { .. } => true,
+                Unknown::Input { .. } | Unknown::Fresh | Unknown::Remainder { .. } => true,
                 Unknown::Floor { numerator, .. } => self.is_non_negative(numerator),
                 Unknown::Opaque(Opaque::Maximum, operands) => {
                     operands.iter().any(|e| self.is_non_negative(e))
@@ -100,7 +100,12 @@ impl Unknowns {
 
     /// An extent that is equal to nothing but itself.
     pub(super) fn fresh(&mut self) -> Extent {
-        self.intern(Unknown::Fresh(self.known.len()))
+        let id = UnknownId(self.known.len());
+        self.known.push(Entry {
+            unknown: Unknown::Fresh,
+            is_non_negative: true,
+        });
+        Extent::unknown(id)
     }
 
     /// An opaque operation on operands whose order does not matter.
