@@ -40,8 +40,8 @@ pub use patch::{ApplyError, Patch};
 pub use save::{LARGEST_SINGLE_FILE, SaveError, SaveOptions, write_atomically};
 pub use shapes::{
     Arrangement, Extent, Facts, InferShapesError, InputExtents, Remainder, ShapeMap, arrange,
-    axes_from_front, axis_from_front, broadcast_dims, comparison, infer_shapes, integer_arithmetic,
-    n_data_inputs, spread,
+    axes_from_front, axis_from_front, broadcast_dims, comparison, declared_extents, infer_shapes,
+    integer_arithmetic, n_data_inputs, spread,
 };
 pub use signatures::{Signature, Slot};
 pub use tensor::{Tensor, TensorError};

@@ -39,7 +39,7 @@ pub use padding::PadFill;
 
 use axis_map::Interval;
 use period::{MAX_PERIOD_PX, period_bound};
-use probe::{Probes, declared, image_inputs};
+use probe::{Probes, image_inputs};
 use ratio::lcm;
 use trace::{Grid, Role, Trace, trace};
 
@@ -373,8 +373,10 @@ fn hull(a: [Interval; 2], b: [Interval; 2]) -> [Interval; 2] {
 }
 
 fn declared_size(graph: &Graph<'_>) -> Option<[usize; 2]> {
-    graph.inputs().find_map(|input| match declared(input)?[..] {
-        [_, _, height, width] => Some([height?, width?]),
-        _ => None,
-    })
+    graph
+        .inputs()
+        .find_map(|input| match tilecast_onnx::declared_extents(input)?[..] {
+            [_, _, height, width] => Some([height?, width?]),
+            _ => None,
+        })
 }

@@ -3,8 +3,7 @@
 //! An axis that carries image rows or columns is one whose extent changes with the image. That holds in every layout,
 //! for every exporter, and is all that is needed to tell channels from positions.
 
-use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
-use tilecast_onnx::{Graph, ShapeMap, infer_shapes};
+use tilecast_onnx::{Graph, ShapeMap, declared_extents, infer_shapes};
 
 use super::error::AnalyzeError;
 
@@ -75,7 +74,7 @@ pub(crate) fn image_inputs<'a>(
     let images: Vec<(&str, usize)> = graph
         .inputs()
         .filter_map(|input| {
-            let dims = declared(input)?;
+            let dims = declared_extents(input)?;
             (dims.len() == 4).then(|| {
                 let channels = dims[1].unwrap_or(DEFAULT_CHANNELS);
                 (input.name.as_deref().unwrap_or_default(), channels)
@@ -83,20 +82,4 @@ pub(crate) fn image_inputs<'a>(
         })
         .collect();
     images.into_iter()
-}
-
-/// Declared extents of an input, `None` for symbolic ones.
-pub(crate) fn declared(input: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
-    let Some(TypeValue::Tensor(tensor)) = input.r#type.as_ref()?.value.as_ref() else {
-        return None;
-    };
-    let dims = &tensor.shape.as_ref()?.dim;
-    Some(
-        dims.iter()
-            .map(|d| match &d.value {
-                Some(DimValue::DimValue(n)) => usize::try_from(*n).ok(),
-                _ => None,
-            })
-            .collect(),
-    )
 }

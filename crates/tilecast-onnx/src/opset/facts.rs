@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::graph::subgraphs;
-use crate::proto::{DimValue, GraphProto, NodeProto, TensorProto, TypeValue, ValueInfoProto};
-use crate::{DataType, Graph, Tensor, infer_shapes, infer_types};
+use crate::proto::{GraphProto, NodeProto, TensorProto};
+use crate::{DataType, Graph, Tensor, declared_extents, infer_shapes, infer_types};
 
 /// Constants, element types and dimensions by name, of a graph and of those nested in it.
 pub(super) struct Facts<'a> {
@@ -49,7 +49,7 @@ impl<'a> Facts<'a> {
     fn add(&mut self, graph: &'a GraphProto) {
         let values = graph.input.iter().chain(&graph.output);
         for value in values.chain(&graph.value_info) {
-            if let (Some(name), Some(dims)) = (value.name.as_deref(), declared_dims(value)) {
+            if let (Some(name), Some(dims)) = (value.name.as_deref(), declared_extents(value)) {
                 self.dims.entry(name).or_insert(dims);
             }
         }
@@ -95,20 +95,4 @@ impl<'a> Facts<'a> {
     pub(super) fn dims(&self, name: &str) -> Option<&[Option<usize>]> {
         self.dims.get(name).map(Vec::as_slice)
     }
-}
-
-fn declared_dims(value: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
-    let TypeValue::Tensor(tensor) = value.r#type.as_ref()?.value.as_ref()? else {
-        return None;
-    };
-    let dims = tensor
-        .shape
-        .as_ref()?
-        .dim
-        .iter()
-        .map(|dim| match dim.value {
-            Some(DimValue::DimValue(d)) => usize::try_from(d).ok(),
-            _ => None,
-        });
-    Some(dims.collect())
 }

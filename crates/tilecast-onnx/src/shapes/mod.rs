@@ -44,9 +44,10 @@ pub use call::{axes_from_front, axis_from_front};
 pub use extent::Extent;
 pub use facts::{Facts, InputExtents};
 pub use positions::{Arrangement, arrange, broadcast_dims, n_data_inputs, spread};
+pub use walk::declared_extents;
 
 use fact::Elements;
-use walk::{Contradictions, Walk, declared_extents};
+use walk::{Contradictions, Walk};
 
 use crate::Graph;
 

@@ -163,7 +163,8 @@ fn initializer(proto: &TensorProto) -> Result<Fact, Halt> {
 }
 
 /// Extents that a value declares, `None` for those that are no number; `None` where it declares no shape.
-pub(super) fn declared_extents(value: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
+#[must_use]
+pub fn declared_extents(value: &ValueInfoProto) -> Option<Vec<Option<usize>>> {
     let Some(TypeValue::Tensor(tensor)) = value.r#type.as_ref()?.value.as_ref() else {
         return None;
     };
