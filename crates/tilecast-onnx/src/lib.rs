@@ -14,6 +14,7 @@ pub mod proto;
 
 mod all_tensors;
 mod attributes;
+mod bind;
 mod data_type;
 mod encode;
 mod external;
@@ -31,6 +32,7 @@ mod types;
 mod verify;
 
 pub use attributes::{AttributeError, attribute, node};
+pub use bind::{bind, bound_extents, dimension_names};
 pub use data_type::DataType;
 pub use functions::{InlineError, inline_functions};
 pub use graph::{Graph, NodeId, Use, node_path};
