@@ -220,6 +220,7 @@ macro_rules! fails_as {
 
 fails_as! {
     tilecast_onnx::SaveError => Io,
+    tilecast_onnx::InferShapesError => Model,
     tilecast_exec::LoadError => Model,
     tilecast_exec::RunError => Model,
     AnalyzeError => Model,

@@ -10,6 +10,7 @@ pub mod recipe;
 pub mod report;
 
 mod artifact;
+mod bind;
 mod calibrate;
 mod compare;
 mod context;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, HostTensor, SessionOptions};
-use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
-use tilecast_onnx::{Model, upgrade_opset};
+use tilecast_onnx::proto::ValueInfoProto;
+use tilecast_onnx::{Model, declared_extents, upgrade_opset};
 use tilecast_passes::{PrecisionPlan, SimplifyOptions, SimplifyReport, simplify};
 use tilecast_quant::HalfFormat;
 
@@ -122,7 +122,8 @@ pub(crate) fn raise_opset_for(
     })
 }
 
-/// A square and an oblong, both multiples of what the model needs; the declared size where the model has only one.
+/// A square and an oblong, both multiples of what the model needs; the declared size where it has only one, and the
+/// declared height or width where it has only one of that.
 pub(crate) fn sizes(model: &Model) -> Vec<[usize; 2]> {
     let analysis = analyze(model).ok();
     if let Some(declared) = analysis.as_ref().and_then(|a| a.declared_size) {
@@ -131,7 +132,19 @@ pub(crate) fn sizes(model: &Model) -> Vec<[usize; 2]> {
     let unit = analysis
         .map_or(16, |a| a.alignment_px.max(1))
         .next_multiple_of(16);
-    vec![[4 * unit, 4 * unit], [5 * unit, 6 * unit]]
+    let mut sizes = vec![[4 * unit, 4 * unit], [5 * unit, 6 * unit]];
+    let declared = model.graph().inputs().find_map(|input| {
+        let declared = declared_extents(input)?;
+        (declared.len() == 4).then(|| [declared[2], declared[3]])
+    });
+    // An axis that the model fixes has one size.
+    for size in &mut sizes {
+        for (px, declared) in size.iter_mut().zip(declared.into_iter().flatten()) {
+            *px = declared.unwrap_or(*px);
+        }
+    }
+    sizes.dedup();
+    sizes
 }
 
 fn compare(
@@ -207,18 +220,15 @@ fn worse(a: f64, b: f64) -> f64 {
 /// Dimensions of an input with batch 1 and this image size in the place of names.
 fn concrete_dims(input: &ValueInfoProto, size_px: [usize; 2]) -> Result<Vec<usize>, Failure> {
     let name = input.name.as_deref().unwrap_or_default();
-    let shape = match input.r#type.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(TypeValue::Tensor(tensor)) => tensor.shape.as_ref(),
-        _ => None,
-    };
-    let dims = shape.map(|s| s.dim.as_slice()).unwrap_or_default();
+    let declared = declared_extents(input).unwrap_or_default();
     let free = [1, 0, size_px[0], size_px[1]];
-    dims.iter()
+    declared
+        .iter()
         .enumerate()
-        .map(|(axis, dim)| match &dim.value {
-            Some(DimValue::DimValue(n)) => usize::try_from(*n).ok(),
-            _ if dims.len() == 4 && axis != 1 => Some(free[axis]),
-            _ => None,
+        .map(|(axis, extent)| match extent {
+            Some(n) => Some(*n),
+            None if declared.len() == 4 && axis != 1 => Some(free[axis]),
+            None => None,
         })
         .collect::<Option<Vec<_>>>()
         .filter(|dims| !dims.is_empty())

@@ -196,6 +196,7 @@ fn time_simplify(path: &Path, folder: &Path) -> Result<(Table, serde_json::Value
             target: target.name.to_owned(),
             stop_after: None,
             dump: None,
+            bind: Vec::new(),
         };
         let (comparison, cancelled) = (Comparison::default(), AtomicBool::new(false));
         let outcome = tilecast::simplify(&settings, &Context::new(&comparison, &cancelled))

@@ -13,6 +13,10 @@ use crate::printer::Output;
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,
+    /// Show the shapes of inputs and outputs at a size: `h=256` by the model's name of a dimension, `input:2=256`, or
+    /// `input=1x3x256x256`. Repeatable, or with commas.
+    #[arg(long, value_name = "NAME=N")]
+    bind: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -20,7 +24,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
-        let inspection = tilecast::inspect(&self.model, cx)?;
+        let inspection = tilecast::inspect(&self.model, &self.bind, cx)?;
         Ok(Output::success(if self.json {
             json(&inspection)?
         } else {

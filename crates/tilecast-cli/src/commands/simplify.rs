@@ -20,6 +20,10 @@ pub(crate) struct Arguments {
     /// Runtime that the model is made for.
     #[arg(long, default_value = "generic")]
     target: String,
+    /// Fix an input size: `h=256` by the model's name of a dimension, `input:2=256`, or `input=1x3x256x256`. Repeatable, or
+    /// with commas.
+    #[arg(long, value_name = "NAME=N")]
+    bind: Vec<String>,
     /// Stop after this many rewrites.
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
@@ -40,6 +44,7 @@ impl Arguments {
             model: self.model,
             output: self.output,
             target: self.target,
+            bind: self.bind,
             stop_after: self.stop_after,
             dump: self.dump,
         };

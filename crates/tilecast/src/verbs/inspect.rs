@@ -10,6 +10,7 @@ use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
 use tilecast_onnx::{DataType, Model};
 
 use crate::Failure;
+use crate::bind::bind;
 use crate::context::{Context, Event};
 use crate::pipeline::default_artifacts;
 
@@ -78,12 +79,16 @@ pub struct Port {
     pub shape: Vec<String>,
 }
 
-/// Inspects a model file.
+/// Inspects a model file. Bindings (`NAME=N`, `INPUT:AXIS=N` or `INPUT=1x3x256x256`) give the shapes of its inputs and outputs
+/// at a size; all else is said of the model as it is.
 ///
 /// # Errors
-/// The model cannot be loaded, or the user interrupts. What cannot be analysed is said in the result.
-pub fn inspect(path: &Path, cx: &Context<'_>) -> Result<Inspection, Failure> {
+/// The model cannot be loaded or cannot take a bound size, or the user interrupts. What cannot be analysed is said in the
+/// result.
+pub fn inspect(path: &Path, bindings: &[String], cx: &Context<'_>) -> Result<Inspection, Failure> {
     let model = Model::load(path)?;
+    let mut bound = model.clone();
+    bind(&mut bound, bindings)?;
     let proto = model.proto();
     let graph = model.graph_proto();
     let mut operators = BTreeMap::new();
@@ -126,8 +131,8 @@ pub fn inspect(path: &Path, cx: &Context<'_>) -> Result<Inspection, Failure> {
         bytes_at: sizes(&model),
         nodes: graph.node.len(),
         operators,
-        inputs: model.graph().inputs().map(port).collect(),
-        outputs: graph.output.iter().map(port).collect(),
+        inputs: bound.graph().inputs().map(port).collect(),
+        outputs: bound.graph_proto().output.iter().map(port).collect(),
         halo_px: analysis.and_then(|a| a.halo_px),
         alignment_px: analysis.map(|a| a.alignment_px),
         scale: analysis.map(|a| a.scale.as_f64()),

@@ -9,6 +9,7 @@ use tilecast_passes::{SimplifyOptions, SimplifyReport};
 
 use super::convert::{check_output_folder, find_target};
 use crate::Failure;
+use crate::bind::bind;
 use crate::context::Context;
 use crate::prepare::{EqualityCheck, check_unchanged, rewrite};
 use crate::stages::StageClock;
@@ -22,6 +23,8 @@ pub struct SimplifySettings {
     pub output: PathBuf,
     /// Target runtime, by name.
     pub target: String,
+    /// Sizes of the inputs, each `NAME=N`, `INPUT:AXIS=N` or `INPUT=1x3x256x256`; others stay as the model declares them.
+    pub bind: Vec<String>,
     /// Ends after this many rewrites, to find the one that does harm.
     pub stop_after: Option<usize>,
     /// Folder that gets the model after each rewrite.
@@ -44,14 +47,16 @@ pub struct SimplifyOutcome {
     pub checks: Vec<EqualityCheck>,
 }
 
-/// Simplifies a model file and checks that its outputs are unchanged.
+/// Simplifies a model file, for the bound sizes where there are any, and checks that its outputs are unchanged.
 ///
 /// # Errors
-/// A file cannot be read or written, the model cannot be run for the check, or an output changed.
+/// A file cannot be read or written, the model cannot take a bound size or be run for the check, or an output changed.
 pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<SimplifyOutcome, Failure> {
     let target = find_target(&settings.target)?;
     check_output_folder(&settings.output)?;
-    let model = Model::load(&settings.model)?;
+    let mut model = Model::load(&settings.model)?;
+    let bytes = model.stored_bytes();
+    bind(&mut model, &settings.bind)?;
     let mut failed_dump = None;
     let mut dump = |step: usize, pass: &'static str, model: &Model| {
         if let (Some(folder), None) = (&settings.dump, &failed_dump) {
@@ -79,7 +84,7 @@ pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<Simplif
     Ok(SimplifyOutcome {
         schema: "tilecast.simplify/1",
         path: settings.output.display().to_string(),
-        bytes: [model.stored_bytes(), simplified.stored_bytes()].map(|b| b as usize),
+        bytes: [bytes, simplified.stored_bytes()].map(|b| b as usize),
         report,
         checks,
     })
