@@ -16,7 +16,7 @@ mod inputs;
 mod operators;
 mod quantized;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, Graph, Model, Tensor, TypeMap, infer_types};
@@ -125,6 +125,7 @@ pub(crate) fn lower(model: &Model, options: &SessionOptions) -> Result<LoweredGr
     }
     let mut lowering = Lowering {
         opset: model.opset(),
+        varying: varying_values(&graph),
         graph,
         types,
         observed,
@@ -156,6 +157,8 @@ struct Lowering<'a, 'o> {
     opset: i64,
     graph: Graph<'a>,
     types: TypeMap<'a>,
+    /// See [`varying_values`].
+    varying: HashSet<&'a str>,
     /// Slots of the names that are still to be met.
     observed: HashMap<&'o str, Vec<usize>>,
     /// Where the value of a name is; constants join when they are first used.
@@ -271,6 +274,18 @@ impl<'a> Lowering<'a, '_> {
         }
         Ok(())
     }
+}
+
+/// The values that what is fed decides. Shapes are none of them: they are fixed for a session.
+fn varying_values<'a>(graph: &Graph<'a>) -> HashSet<&'a str> {
+    let mut varying: HashSet<&str> = graph.inputs().filter_map(|i| i.name.as_deref()).collect();
+    for (_, node) in graph.nodes() {
+        let reads_shape_only = node.is("Shape") || node.is("Size");
+        if !reads_shape_only && node.input.iter().any(|i| varying.contains(i.as_str())) {
+            varying.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    varying
 }
 
 fn cannot_observe(name: &str, reason: &str) -> PrepareError {

@@ -74,13 +74,14 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// An operator whose operands may not change places. tract computes it inside the convolution or product that makes
-    /// its second operand, and swaps the two where the first is constant; nothing is fused across a barrier.
+    /// its second operand, and swaps the two where the first is constant; nothing is fused across a barrier. What tract
+    /// can work out while it prepares the model becomes constant too, so a constant here is whatever no input reaches.
     fn lower_ordered(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
-        let constant = |slot: usize| match node.input_name(slot) {
-            Some(name) => self.constant(name, path).map(|tensor| tensor.is_some()),
-            None => Ok(false),
+        let varies = |slot: usize| {
+            node.input_name(slot)
+                .is_some_and(|name| self.varying.contains(name))
         };
-        let guarded = constant(0)? && !constant(1)?;
+        let guarded = !varies(0) && varies(1);
         let mut inputs = self.input_values(node, path)?;
         if let (true, Some(Some(second))) = (guarded, inputs.get_mut(1)) {
             *second = self.push_unary(path.to_owned(), Operation::Barrier, *second);

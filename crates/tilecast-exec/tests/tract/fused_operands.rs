@@ -110,3 +110,39 @@ fn operands_keep_their_order_behind_a_convolution() {
         }
     }
 }
+
+#[test]
+fn what_no_input_reaches_is_a_constant_operand_too() {
+    let alone = run(vec![renamed(conv(3))], weights(3));
+    let operands = [
+        vec![node("Identity", "copy", &["one"], &["k"])],
+        vec![node("Add", "sum", &["half", "half"], &["k"])],
+        vec![
+            node("Shape", "shape", &["x"], &["s"]),
+            node("Expand", "expand", &["one", "s"], &["k"]),
+        ],
+    ];
+    for (op, nodes) in ["Sub", "Div"]
+        .into_iter()
+        .flat_map(|op| operands.iter().map(move |nodes| (op, nodes)))
+    {
+        let constant = |name: &str, v| Tensor::from_f32(vec![1; 4], &[v]).to_proto(name);
+        let mut initializers = weights(3);
+        initializers.extend([constant("one", 1.0), constant("half", 0.5)]);
+        let last = node(op, "op", &["k", "c"], &["y"]);
+        let nodes: Vec<NodeProto> = nodes.iter().cloned().chain([conv(3), last]).collect();
+        for (got, c) in run(nodes, initializers).iter().zip(&alone) {
+            let want = if op == "Sub" { 1.0 - c } else { 1.0 / c };
+            assert!(
+                (got - want).abs() <= 1e-4 * want.abs().max(1.0),
+                "{op}: {got}, not {want}"
+            );
+        }
+    }
+}
+
+/// The node with `y` as its output.
+fn renamed(mut node: NodeProto) -> NodeProto {
+    node.output[0] = "y".into();
+    node
+}
