@@ -402,11 +402,11 @@ mod tests {
                 Category::Random,
             ),
             (
-                "g/node #0 (Cast): it computes in bfloat16, which is not supported here",
+                "g/node #0 (Cast): it computes in uint64, which is not supported here",
                 Category::UnsupportedType,
             ),
             (
-                "output `y`: it is uint16; only float32 and float16 tensors are supported",
+                "output `y`: it is uint16; only float32, float16 and bfloat16 tensors are supported",
                 Category::UnsupportedType,
             ),
             (

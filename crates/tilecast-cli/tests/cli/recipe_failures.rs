@@ -119,7 +119,10 @@ fn unknown_verbs_flags_and_values_are_usage_errors() {
         ("quantize", "<RECIPE>"),
         ("quantize recipe.yaml --set tiling", "no `=`"),
         ("lint srvgg-x2.onnx --format xml", "human, json"),
-        ("convert srvgg-x2.onnx --to int7 -o new.onnx", "fp16, int8"),
+        (
+            "convert srvgg-x2.onnx --to int7 -o new.onnx",
+            "fp16, bf16, int8",
+        ),
         (
             "convert srvgg-x2.onnx --to int8 -o new.onnx",
             "--calibration",

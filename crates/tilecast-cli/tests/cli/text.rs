@@ -44,7 +44,7 @@ fn inspect_of_the_denoiser() {
     nafnet-denoise.onnx
       made by      pytorch 2.15.0 (IR 8, opset 17)
       parameters   1754099
-      size         7.14 MB now; as fp16 3.64 MB, fp32 7.14 MB, int8 2.36 MB
+      size         7.14 MB now; as fp16 3.63 MB, fp32 7.14 MB, int8 2.36 MB
       input        input float32 [1, 3, h, w]
       output       output float32 [Sliceoutput_dim_0, Sliceoutput_dim_1, h, w]
       nodes        851: 224 Constant, 132 Mul, 101 Add, 82 Conv, 51 Slice, 48 Div, 48 ReduceMean, 27 Gather and 14 more kinds

@@ -353,10 +353,9 @@ fn a_cast_like_names_its_type() {
     let to = model.graph_proto().node[1].int("to").unwrap();
     assert_eq!(to, Some(DataType::F32.code().into()));
     let unknown = Case::new(vec![
-        capturing("x", "m"),
+        op("OptionalGetElement", &["x"], &["m"]),
         op("CastLike", &["x", "m"], &["y"]),
-    ])
-    .input(value("flag", DataType::Bool, &[]));
+    ]);
     refuses(
         &ReplaceCastLike,
         unknown,
@@ -405,11 +404,10 @@ fn a_cast_reads_what_was_widened_before() {
         "depends on the type before",
     );
     let unknown = Case::new(vec![
-        capturing("x", "m"),
+        op("OptionalGetElement", &["x"], &["m"]),
         cast("m", T::F32, "a"),
         cast("a", T::F16, "y"),
-    ])
-    .input(value("flag", T::Bool, &[]));
+    ]);
     refuses(
         &MergeCasts,
         unknown,
