@@ -61,4 +61,5 @@ pub const PASSES: &[&PassMeta] = &[
     &simplify::FUSE_GELU,
     &simplify::FUSE_HARD_SWISH,
     &simplify::FUSE_PIXEL_SHUFFLE,
+    &simplify::RAISE_OPSET,
 ];

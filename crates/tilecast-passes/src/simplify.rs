@@ -5,7 +5,8 @@
 //! [`tilecast_onnx::Facts`] (what is proved of shapes, on which the passes rest).
 //!
 //! Cleanup runs until nothing changes, then each fusion once, and so on until no fusion finds anything: fusions look for
-//! patterns, which stray casts, copies and computed constants hide. Passes are run in the order of the lists and give
+//! patterns, which stray casts, copies and computed constants hide. Where nothing is found any more, the opset is raised
+//! if a fusion needs that and it was asked for (`raise_opset`), and it begins again. Passes are run in the order of the lists and give
 //! the same result for the same model.
 
 mod convolution;
@@ -26,6 +27,7 @@ mod merge_duplicate_initializers;
 mod merge_equal_sizes;
 mod merge_reshapes;
 mod merge_transposes;
+mod raise_opset;
 mod remove_dead_nodes;
 mod remove_identity;
 mod remove_initializer_inputs;
@@ -77,6 +79,7 @@ pub(crate) use merge_duplicate_initializers::META as MERGE_DUPLICATE_INITIALIZER
 pub(crate) use merge_equal_sizes::META as MERGE_EQUAL_SIZES;
 pub(crate) use merge_reshapes::META as MERGE_RESHAPES;
 pub(crate) use merge_transposes::META as MERGE_TRANSPOSES;
+pub(crate) use raise_opset::META as RAISE_OPSET;
 pub(crate) use remove_dead_nodes::META as REMOVE_DEAD_NODES;
 pub(crate) use remove_identity::META as REMOVE_IDENTITY;
 pub(crate) use remove_initializer_inputs::META as REMOVE_INITIALIZER_INPUTS;
@@ -204,6 +207,8 @@ pub struct SimplifyOptions<'a> {
     pub target: &'static Target,
     /// Input extents in the place of those that the graph declares.
     pub inputs: InputExtents,
+    /// Up to where the opset is raised if a fusion needs it. `None` keeps the model's own.
+    pub max_opset: Option<i64>,
     /// Ends after this many applied rewrites; a rewrite is what one pass does to the graph in one run.
     pub stop_after: Option<usize>,
     /// Is shown the model after each of them.
@@ -217,6 +222,7 @@ impl SimplifyOptions<'_> {
         Self {
             target,
             inputs: InputExtents::default(),
+            max_opset: None,
             stop_after: None,
             dump: None,
         }
@@ -228,6 +234,7 @@ impl fmt::Debug for SimplifyOptions<'_> {
         f.debug_struct("SimplifyOptions")
             .field("target", &self.target.name)
             .field("inputs", &self.inputs)
+            .field("max_opset", &self.max_opset)
             .field("stop_after", &self.stop_after)
             .finish_non_exhaustive()
     }
@@ -277,7 +284,7 @@ impl SimplifyReport {
 }
 
 /// Simplifies a model in place. Computes the same, as the numerics of the applied passes say; graph inputs and outputs keep
-/// their names and shapes.
+/// their names and shapes. The opset stays, unless a fusion needs a newer one and may have it.
 ///
 /// # Errors
 /// A pass failed. The model is left as the steps before it made it, which is valid.
@@ -291,14 +298,22 @@ pub fn simplify(
         model,
         options,
         steps: Vec::new(),
+        unraised: Vec::new(),
     };
     let mut cleanup = Stage::new(CLEANUP, target);
     let mut fusions = Stage::new(FUSIONS, target);
     let ended = driver.run(&mut cleanup, &mut fusions)?;
-    let steps = driver.steps;
+    let Driver {
+        steps, unraised, ..
+    } = driver;
+    let unraised = unraised.into_iter().map(|decline| PassDecline {
+        pass: RAISE_OPSET.id,
+        decline,
+    });
+    let declined = cleanup.declined().chain(fusions.declined());
     Ok(SimplifyReport {
         steps,
-        declined: cleanup.declined().chain(fusions.declined()).collect(),
+        declined: declined.chain(unraised).collect(),
         nodes: [before, model.graph_proto().node.len()],
         ended,
     })
@@ -352,6 +367,8 @@ struct Driver<'m, 'o> {
     model: &'m mut Model,
     options: SimplifyOptions<'o>,
     steps: Vec<PassReport>,
+    /// Why the opset was not raised when that was last considered.
+    unraised: Vec<Decline>,
 }
 
 impl Driver<'_, '_> {
@@ -365,7 +382,11 @@ impl Driver<'_, '_> {
             match self.round(fusions)? {
                 Round::Changed => {}
                 Round::Stopped => return Ok(Ended::Stopped),
-                Round::Unchanged => return Ok(Ended::Fixpoint),
+                Round::Unchanged => match self.raise_opset(fusions)? {
+                    Round::Changed => {}
+                    Round::Stopped => return Ok(Ended::Stopped),
+                    Round::Unchanged => return Ok(Ended::Fixpoint),
+                },
             }
         }
         Ok(Ended::RoundLimit)
@@ -377,11 +398,7 @@ impl Driver<'_, '_> {
             if scheduled.clean_at == Some(self.steps.len()) {
                 continue;
             }
-            if self
-                .options
-                .stop_after
-                .is_some_and(|n| self.steps.len() >= n)
-            {
+            if self.is_to_stop() {
                 return Ok(Round::Stopped);
             }
             let report = run_pass_with(scheduled.pass.as_ref(), self.model, &self.options.inputs)?;
@@ -390,13 +407,49 @@ impl Driver<'_, '_> {
                 scheduled.clean_at = Some(self.steps.len());
                 continue;
             }
-            let pass = report.pass;
-            self.steps.push(report);
-            if let Some(dump) = self.options.dump.as_mut() {
-                dump(self.steps.len(), pass, self.model);
-            }
+            self.record(report);
             result = Round::Changed;
         }
         Ok(result)
+    }
+
+    /// Raises the opset where a fusion then finds something.
+    fn raise_opset(&mut self, fusions: &Stage) -> Result<Round, PassError> {
+        if self.is_to_stop() {
+            return Ok(Round::Stopped);
+        }
+        // A fusion that met its pattern in too old an opset has declined it.
+        let declined = |id: &str| {
+            let mut passes = fusions.passes.iter();
+            let found = passes.find(|s| s.pass.meta().id == id && !s.declined.is_empty());
+            found.map(|s| s.pass.as_ref())
+        };
+        let Some(max_opset) = self.options.max_opset else {
+            return Ok(Round::Unchanged);
+        };
+        let raised =
+            raise_opset::raise_opset(self.model, declined, max_opset, &self.options.inputs)?;
+        self.unraised = raised.declined;
+        Ok(match raised.report {
+            Some(report) => {
+                self.record(report);
+                Round::Changed
+            }
+            None => Round::Unchanged,
+        })
+    }
+
+    fn is_to_stop(&self) -> bool {
+        self.options
+            .stop_after
+            .is_some_and(|n| self.steps.len() >= n)
+    }
+
+    fn record(&mut self, step: PassReport) {
+        let pass = step.pass;
+        self.steps.push(step);
+        if let Some(dump) = self.options.dump.as_mut() {
+            dump(self.steps.len(), pass, self.model);
+        }
     }
 }

@@ -197,6 +197,7 @@ fn time_simplify(path: &Path, folder: &Path) -> Result<(Table, serde_json::Value
             stop_after: None,
             dump: None,
             bind: Vec::new(),
+            max_opset: None,
         };
         let (comparison, cancelled) = (Comparison::default(), AtomicBool::new(false));
         let outcome = tilecast::simplify(&settings, &Context::new(&comparison, &cancelled))

@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// with commas.
     #[arg(long, value_name = "NAME=N")]
     bind: Vec<String>,
+    /// Newest opset that the model may get where a fusion needs a newer one than it has; without this it keeps its own.
+    #[arg(long, value_name = "N")]
+    opset: Option<i64>,
     /// Stop after this many rewrites.
     #[arg(long, value_name = "N")]
     stop_after: Option<usize>,
@@ -45,6 +48,7 @@ impl Arguments {
             output: self.output,
             target: self.target,
             bind: self.bind,
+            max_opset: self.opset,
             stop_after: self.stop_after,
             dump: self.dump,
         };
@@ -82,6 +86,11 @@ fn write(outcome: &SimplifyOutcome, out: &mut String) -> std::fmt::Result {
         megabytes(outcome.bytes[0]),
         megabytes(outcome.bytes[1])
     )?;
+    if let [old, new] = outcome.opset
+        && old != new
+    {
+        writeln!(out, "  opset {old} to {new}")?;
+    }
     for (pass, times) in counts {
         writeln!(out, "  {pass}: {times} time(s)")?;
     }

@@ -84,3 +84,15 @@ fn an_absent_target_and_an_absent_folder_are_told() {
         .fail(&format!("simplify {NAFNET} -o absent/out.onnx"), 4)
         .assert_says(&["`absent`"]);
 }
+
+#[test]
+fn the_opset_is_raised_up_to_a_limit_and_never_lowered() {
+    let folder = folder();
+    // The denoiser has its layer normalizations at opset 17 already.
+    let report =
+        folder.succeed_with_json(&format!("simplify {NAFNET} -o out.onnx --opset 21 --json"));
+    assert_eq!(report["opset"], serde_json::json!([17, 17]));
+    folder
+        .fail(&format!("simplify {NAFNET} -o other.onnx --opset 13"), 2)
+        .assert_says(&["has opset 17", "cannot be lowered to 13"]);
+}

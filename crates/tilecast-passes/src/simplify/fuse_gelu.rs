@@ -10,7 +10,7 @@ use super::site::{Site, other_operand, stands_for};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// The operator came with it.
-const MIN_OPSET: i64 = 20;
+pub(super) const MIN_OPSET: i64 = 20;
 /// `sqrt(2 / π)`.
 const TANH_FACTOR: f64 = 0.797_884_560_802_865_4;
 /// Weight of the cubic term.

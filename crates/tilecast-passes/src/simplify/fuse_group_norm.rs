@@ -11,7 +11,7 @@ use super::site::{Site, other_operand};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// From here on the operator has one scale and bias per channel; before, one per group.
-const MIN_OPSET: i64 = 21;
+pub(super) const MIN_OPSET: i64 = 21;
 /// The default of `InstanceNormalization`.
 const DEFAULT_EPSILON: f32 = 1e-5;
 

@@ -10,7 +10,7 @@ use super::site::{Site, other_operand, stands_for};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// The operator came with it.
-const MIN_OPSET: i64 = 14;
+pub(super) const MIN_OPSET: i64 = 14;
 /// Defaults of `HardSigmoid`.
 const DEFAULT_ALPHA: f32 = 0.2;
 const DEFAULT_BETA: f32 = 0.5;

@@ -10,7 +10,7 @@ use super::site::{Site, other_operand, stands_for};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// The operator came with it.
-const MIN_OPSET: i64 = 17;
+pub(super) const MIN_OPSET: i64 = 17;
 /// Axis of the channels of an image, and its rank.
 const CHANNEL_AXIS: usize = 1;
 const IMAGE_RANK: usize = 4;

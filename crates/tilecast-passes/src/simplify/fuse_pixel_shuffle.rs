@@ -9,7 +9,7 @@ use super::site::Site;
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// From here on `DepthToSpace` has a mode; before, it is `DCR`.
-const MODE_OPSET: i64 = 11;
+pub(super) const MODE_OPSET: i64 = 11;
 
 /// The pass's fixed facts.
 pub(crate) const META: PassMeta = PassMeta {

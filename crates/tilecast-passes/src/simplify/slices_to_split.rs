@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// From here on Split takes its sizes as an input.
-const MIN_OPSET: i64 = 13;
+pub(super) const MIN_OPSET: i64 = 13;
 
 /// The pass's fixed facts.
 pub(crate) const META: PassMeta = PassMeta {

@@ -5,7 +5,7 @@ use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
 /// Standard QDQ around convolutions, everything else in FP16. Scales stay in FP32: Q/DQ with FP16 scales need opset 19
-/// and fuse in fewer runtimes.
+/// and fuse in fewer runtimes. The opset stays what the model was exported with, which is what its runtime reads.
 pub(super) const GENERIC: Target = Target {
     name: "generic",
     summary: "any runtime that reads QDQ models; nodes outside INT8 compute in FP16",

@@ -8,5 +8,6 @@ mod driver;
 mod exports;
 mod folding;
 mod merging;
+mod opset;
 mod removal;
 mod samples;

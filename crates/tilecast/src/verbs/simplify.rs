@@ -8,11 +8,11 @@ use tilecast_onnx::Model;
 use tilecast_passes::{SimplifyOptions, SimplifyReport};
 
 use super::convert::{check_output_folder, find_target};
-use crate::Failure;
 use crate::bind::bind;
 use crate::context::Context;
 use crate::prepare::{EqualityCheck, check_unchanged, rewrite};
 use crate::stages::StageClock;
+use crate::{Failure, FailureKind};
 
 /// What to simplify, and how far.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct SimplifySettings {
     pub target: String,
     /// Sizes of the inputs, each `NAME=N`, `INPUT:AXIS=N` or `INPUT=1x3x256x256`; others stay as the model declares them.
     pub bind: Vec<String>,
+    /// Up to where the opset is raised if a fusion needs it; `None` keeps the model's own.
+    pub max_opset: Option<i64>,
     /// Ends after this many rewrites, to find the one that does harm.
     pub stop_after: Option<usize>,
     /// Folder that gets the model after each rewrite.
@@ -40,6 +42,8 @@ pub struct SimplifyOutcome {
     pub path: String,
     /// File sizes before and after.
     pub bytes: [usize; 2],
+    /// Opset of the default domain before and after.
+    pub opset: [i64; 2],
     /// What was done, and what was left alone.
     #[serde(flatten)]
     pub report: SimplifyReport,
@@ -50,13 +54,25 @@ pub struct SimplifyOutcome {
 /// Simplifies a model file, for the bound sizes where there are any, and checks that its outputs are unchanged.
 ///
 /// # Errors
-/// A file cannot be read or written, the model cannot take a bound size or be run for the check, or an output changed.
+/// A file cannot be read or written, the model's opset is above the limit, the model cannot take a bound size or be run for the
+/// check, or an output changed.
 pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<SimplifyOutcome, Failure> {
     let target = find_target(&settings.target)?;
     check_output_folder(&settings.output)?;
     let mut model = Model::load(&settings.model)?;
     let bytes = model.stored_bytes();
     bind(&mut model, &settings.bind)?;
+    if let Some(max) = settings.max_opset.filter(|&max| max < model.opset()) {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "`{}` has opset {}, and an opset cannot be lowered to {max}",
+                settings.model.display(),
+                model.opset()
+            ),
+        )
+        .with_help("--opset is the newest opset that the written model may have"));
+    }
     let mut failed_dump = None;
     let mut dump = |step: usize, pass: &'static str, model: &Model| {
         if let (Some(folder), None) = (&settings.dump, &failed_dump) {
@@ -66,6 +82,7 @@ pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<Simplif
         }
     };
     let mut options = SimplifyOptions::for_target(target);
+    options.max_opset = settings.max_opset;
     options.stop_after = settings.stop_after;
     options.dump = Some(&mut dump);
     let mut clock = StageClock::default();
@@ -85,6 +102,7 @@ pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<Simplif
         schema: "tilecast.simplify/1",
         path: settings.output.display().to_string(),
         bytes: [bytes, simplified.stored_bytes()].map(|b| b as usize),
+        opset: [model.opset(), simplified.opset()],
         report,
         checks,
     })
