@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../allocations.rs"]
+mod allocations;
 #[path = "../properties.rs"]
 #[expect(dead_code, reason = "each target runs one property")]
 mod properties;

@@ -1,13 +1,14 @@
 //! `cargo xtask VERB`: the developer verbs, and every verb of the tilecast command line as this checkout has it.
 //!
 //! Reading order: `forward` (what is not ours) → `generated` (documents that come from code) → `calibration` (the sample
-//! images) and `picture` (that of the README) → `conformance` (the test cases of ONNX) → `bench` (measurements). The rules
-//! that the sources themselves must keep are tests: `tests/tidy/`.
+//! images) and `picture` (that of the README) → `conformance` (the test cases of ONNX) → `fuzz` → `bench` (measurements).
+//! The rules that the sources themselves must keep are tests: `tests/tidy/`.
 
 mod bench;
 mod calibration;
 mod conformance;
 mod forward;
+mod fuzz;
 mod generated;
 mod picture;
 
@@ -30,6 +31,8 @@ usage: cargo xtask VERB ...
   calibration [--out DIR]  draw the calibration images again, into calibration/ or DIR
   conformance [--cases DIR] [--update] [--json]
                            run the backend cases of the onnx package against tests/conformance/manifest.txt, or write it
+  fuzz [TARGET] [--seconds N] [--seed N] [--blind]
+                           search for inputs that break a property, see fuzz/README.md
   gen [--check]            write the files that are generated from code, or only check that they are up to date
   picture [--dist DIR]     draw the picture of the README from the artifacts in dist/nafnet or DIR
   help                     print this text
@@ -58,6 +61,9 @@ enum Verb {
     Bench,
     Calibration,
     Conformance,
+    Fuzz,
+    /// Cargo, which builds a fuzz target, asks for the compiler.
+    Compiler,
     Generated,
     Picture,
     Help,
@@ -74,6 +80,8 @@ impl Verb {
             [verb, ..] if verb == "bench" => Self::Bench,
             [verb, ..] if verb == "calibration" => Self::Calibration,
             [verb, ..] if verb == "conformance" => Self::Conformance,
+            [verb, ..] if verb == "fuzz" => Self::Fuzz,
+            _ if fuzz::is_compiler(args) => Self::Compiler,
             [verb, ..] if verb == "gen" => Self::Generated,
             [verb, ..] if verb == "picture" => Self::Picture,
             [verb] if verb == "help" => Self::Help,
@@ -90,6 +98,8 @@ fn main() -> ExitCode {
         Verb::Bench => finish(bench::run(after_verb), bench_exit_code),
         Verb::Calibration => finish(calibration::run(after_verb), calibration_exit_code),
         Verb::Conformance => finish(conformance::run(after_verb), conformance_exit_code),
+        Verb::Fuzz => finish(fuzz::run(after_verb), fuzz_exit_code),
+        Verb::Compiler => fuzz::compile(&args),
         Verb::Generated => finish(generated::run(after_verb), generated_exit_code),
         Verb::Picture => finish(picture::run(after_verb), picture_exit_code),
         Verb::Help => {
@@ -135,6 +145,15 @@ fn conformance_exit_code(error: &conformance::ConformanceError) -> u8 {
         E::UnexpectedArgument(_) | E::MissingFolder => exit_code::USAGE,
         E::Differs(_) | E::Manifest(_) => exit_code::CHECK_FAILED,
         E::Export(_) | E::Cases(_) | E::ManifestFile(_) => exit_code::FILE,
+    }
+}
+
+fn fuzz_exit_code(error: &fuzz::FuzzError) -> u8 {
+    use fuzz::FuzzError as E;
+    match error {
+        E::UnexpectedArgument(_) | E::MissingNumber(_) | E::NotBlind => exit_code::USAGE,
+        E::Found(_) | E::Build(_) => exit_code::CHECK_FAILED,
+        E::Io { .. } => exit_code::FILE,
     }
 }
 
@@ -191,6 +210,8 @@ mod tests {
             (&["bench", "parse", "--json"], Verb::Bench),
             (&["calibration", "--out", "x"], Verb::Calibration),
             (&["conformance", "--cases", "x"], Verb::Conformance),
+            (&["fuzz", "roundtrip_is_identity"], Verb::Fuzz),
+            (&["/bin/rustc", "-vV"], Verb::Compiler),
             (&["gen"], Verb::Generated),
             (&["gen", "--check"], Verb::Generated),
             (&["quantize", "recipes/nafnet.yaml"], Verb::Forward),

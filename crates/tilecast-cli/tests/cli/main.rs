@@ -11,6 +11,7 @@ mod bounded_memory;
 mod closed_pipe;
 mod determinism;
 #[cfg(unix)]
+mod hostile_models;
 mod interruption;
 mod json;
 mod model_failures;

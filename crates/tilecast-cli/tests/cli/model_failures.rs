@@ -7,10 +7,11 @@ use tilecast_onnx::{Model, Tensor, attribute, node};
 use crate::support::{Folder, SRVGG};
 
 /// The verbs that read a model, with `MODEL` in its place.
-const LINES: [&str; 7] = [
+const LINES: [&str; 8] = [
     "quantize recipe.yaml --out out --set model=MODEL",
     "inspect MODEL",
     "lint MODEL",
+    "simplify MODEL -o new.onnx",
     "convert MODEL --to fp16 -o new.onnx",
     "run MODEL images/1.png -o new.png",
     "verify MODEL srvgg-x2.onnx --images images",
@@ -18,7 +19,7 @@ const LINES: [&str; 7] = [
 ];
 
 /// Every verb must refuse this model with this code, name it, and write nothing.
-fn assert_refused(folder: &Folder, model: &str, code: i32, said: &str) {
+pub(crate) fn assert_refused(folder: &Folder, model: &str, code: i32, said: &str) {
     let before = folder.files();
     for line in LINES {
         let outcome = folder.fail(&line.replace("MODEL", model), code);

@@ -88,6 +88,8 @@ fn what_contradicts_itself_is_named_with_its_place() {
         (model_of(relu(), weight(|t| t.dims = vec![1 << 62, 1 << 62])), "tensor `w`: dimensions"),
         (model_of(relu(), weight(|t| t.dims = vec![i64::MIN])), "tensor `w`: negative dimension"),
         (model_of(relu(), weight(|t| { t.raw_data = None; t.int32_data = vec![1, 2]; })), "tensor `w`: no payload"),
+        (model_of(relu(), weight(|t| { t.raw_data = None; t.float_data = vec![1.0; 3]; })), "tensor `w`: no payload of 2 elements"),
+        (model_of(vec![node("Relu", "act", &["x"], &["w"])], weight(|_| ())), "node \"act\" (Relu): output `w` is already the name of another value"),
         (model_of(relu(), weight(|t| t.data_type = Some(77))), "tensor `w`: unknown element type 77"),
         (model_of(relu(), weight(|t| { t.raw_data = None; t.data_location = Some(1); })), "tensor `w`: its external data: `location` is missing"),
         (model_of(vec![], vec![]), "g: graph output `y` is produced nowhere"),
