@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod half;
 mod halo;
 mod lint;
 mod rules;

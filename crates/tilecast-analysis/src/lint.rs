@@ -1,4 +1,5 @@
-//! The lint: what makes a tiled run differ from the run over the whole image, and what to do about it.
+//! The lint: what makes a tiled run differ from the run over the whole image (codes H), what does not survive 16-bit floats
+//! (codes P), and what to do about it.
 //!
 //! One rule, one file under `rules/`, one line in [`RULES`]. A rule reads the graph and what is known of it
 //! ([`LintContext`]) and reports [`Finding`]s; it never fails.
@@ -73,6 +74,14 @@ pub struct Finding {
     pub message: String,
     /// What to do next.
     pub help: String,
+}
+
+impl Finding {
+    /// Whether it is about running in tiles; the others are about precision.
+    #[must_use]
+    pub fn is_about_tiles(&self) -> bool {
+        self.code.starts_with('H')
+    }
 }
 
 /// What rules may look at.

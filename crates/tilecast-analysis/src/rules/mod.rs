@@ -7,6 +7,10 @@ mod dynamic_quantization;
 mod global_average;
 mod global_extremum;
 mod group_norm;
+mod half_accumulation;
+mod half_constant_overflow;
+mod half_epsilon_underflow;
+mod half_weight_overflow;
 mod in_graph_padding;
 mod instance_norm;
 mod random_noise;
@@ -41,6 +45,10 @@ pub static RULES: &[&dyn Rule] = &[
     &data_dependent_sampling::DataDependentSampling,
     &random_noise::RandomNoise,
     &dynamic_quantization::DynamicQuantization,
+    &half_weight_overflow::HalfWeightOverflow,
+    &half_constant_overflow::HalfConstantOverflow,
+    &half_epsilon_underflow::HalfEpsilonUnderflow,
+    &half_accumulation::HalfAccumulation,
 ];
 
 /// What to do about statistics that come from the tile.

@@ -252,11 +252,11 @@ fn facts_are_notes() {
 }
 
 #[test]
-fn the_denoiser_has_twelve_warnings_and_three_notes() {
+fn the_denoiser_has_twelve_warnings_and_four_notes() {
     let findings = lint(&sample("nafnet-denoise"));
     let codes: Vec<(&str, Severity)> = findings.iter().map(|f| (f.code, f.severity)).collect();
     let mut expected = vec![("H21", Severity::Warning); 12];
-    expected.extend(["H01", "H02", "H14"].map(|code| (code, Severity::Note)));
+    expected.extend(["H01", "H02", "H14", "P04"].map(|code| (code, Severity::Note)));
     assert_eq!(codes, expected);
     let nodes: BTreeSet<&str> = findings[..12].iter().map(|f| f.node.as_str()).collect();
     assert_eq!(nodes.len(), 12);
@@ -267,6 +267,68 @@ fn the_denoiser_has_twelve_warnings_and_three_notes() {
     assert!(findings[12].message.contains("80 pixels"));
     assert!(findings[13].message.contains("16 pixels"));
     assert!(findings[14].message.contains("with zeros"));
+    // Two normalizations in each of twelve blocks, and the pools.
+    assert!(
+        findings[15].message.contains("35 more nodes"),
+        "{}",
+        findings[15].message
+    );
+}
+
+#[test]
+fn what_does_not_survive_sixteen_bits_is_named_with_its_number() {
+    let with = |op: &str, value: f32| {
+        let mut net = Net::new().conv3();
+        let name = net.constant(&Tensor::from_f32(vec![], &[value]));
+        net.op_with(op, &[&name], vec![])
+    };
+    let weight = |value: f32| {
+        let mut net = Net::new();
+        let name = net.constant(&Tensor::from_f32(
+            vec![CHANNELS, CHANNELS, 1, 1],
+            &[value; CHANNELS * CHANNELS],
+        ));
+        net.op_with("Conv", &[&name], vec![])
+    };
+    let found = |net: Net| -> Vec<(&'static str, String)> {
+        let findings = lint(&net.model())
+            .into_iter()
+            .filter(|f| !f.is_about_tiles());
+        findings.map(|f| (f.code, f.message)).collect()
+    };
+    for (net, code, number) in [
+        (weight(1e5), "P01", "1e5"),
+        (with("Add", f32::MIN), "P02", "-3.4028235e38"),
+        (with("Add", 1e-8), "P03", "1e-8"),
+        (with("Max", 1e-12), "P03", "1e-12"),
+    ] {
+        let found = found(net);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, code);
+        assert!(found[0].1.contains(number), "{found:?}");
+    }
+    for near_miss in [
+        weight(65504.0),
+        with("Add", -10000.0),
+        with("Add", 1e-6),
+        with("Min", f32::MAX),
+        with("Mul", 1e-8),
+        with("Add", f32::NEG_INFINITY),
+    ] {
+        assert_eq!(found(near_miss), []);
+    }
+    let square = Net::new()
+        .conv3()
+        .op_with("ReduceL2", &[], vec![attribute::ints("axes", &[1])]);
+    assert_eq!(found(square)[0].0, "P04");
+    let mean = Net::new()
+        .conv3()
+        .op_with("ReduceMean", &[], vec![attribute::ints("axes", &[1])]);
+    assert_eq!(
+        found(mean),
+        [],
+        "an average over a few channels is no long sum"
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(super) fn lint(
             )
             .with_help(format!("{}; or list {} under `lint: allow` in the recipe", first.help, first.code)));
         }
-        let n_warnings = findings.iter().filter(|f| f.severity == Severity::Warning).count();
+        let n_warnings = findings.iter().filter(|f| f.severity == Severity::Warning && f.is_about_tiles()).count();
         if n_warnings > 0 {
             cx.emit(&Event::Warning(&format!(
                 "lint: {n_warnings} node(s) take statistics from the tile, so tiles differ from a whole-image run; the \
