@@ -5,7 +5,7 @@
 #[path = "../allocations.rs"]
 mod allocations;
 #[path = "../passes/mod.rs"]
-#[expect(dead_code, reason = "choices are the fuzzer's here")]
+#[expect(unused_imports, reason = "choices are the fuzzer's here")]
 mod passes;
 
 libfuzzer_sys::fuzz_target!(

@@ -1,10 +1,11 @@
 //! Whether two models compute the same, by running both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tilecast_exec::{Engine, HostTensor, Session, SessionOptions, TractEngine};
 use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
-use tilecast_onnx::{DataType, Model, Tensor, infer_shapes};
+use tilecast_onnx::{DataType, Model, Tensor, infer_shapes, infer_types, node};
 
 /// Largest difference, as a share of the range of the output.
 const TOLERANCE: f32 = 1e-4;
@@ -124,8 +125,9 @@ impl<'m> Oracle<'m> {
         Agreement::Same
     }
 
-    /// Outputs of the original for inputs and weights that are a little off.
+    /// Outputs of the original for inputs, weights and results of every node that are a little off: what roundings may do.
     fn disturbed(&self) -> Vec<Vec<HostTensor>> {
+        let exact = exact_constants(self.model);
         let mut runs = Vec::new();
         for seed in 1..=3_u64 {
             let off = |values: &[f32]| -> Vec<f32> {
@@ -139,16 +141,17 @@ impl<'m> Oracle<'m> {
                     let Ok(tensor) = Tensor::from_proto(initializer) else {
                         continue;
                     };
+                    let name = initializer.name.clone().unwrap_or_default();
                     if tensor.data_type() == DataType::F32
-                        && tensor.len() > 1
+                        && !exact.contains(&name)
                         && let Some(values) = tensor.to_f32_vec()
                     {
-                        let name = initializer.name.clone().unwrap_or_default();
                         let off = Tensor::from_f32(tensor.dims().to_vec(), &off(&values));
                         *initializer = off.to_proto(&name);
                     }
                 }
             }
+            self.disturb_results(&mut model, seed, &exact);
             let inputs: Vec<HostTensor> = self
                 .inputs
                 .iter()
@@ -158,6 +161,55 @@ impl<'m> Oracle<'m> {
         }
         runs
     }
+}
+
+impl Oracle<'_> {
+    /// Multiplies every computed float32 value of known shape by factors around one.
+    fn disturb_results(&self, model: &mut Model, seed: u64, exact: &BTreeSet<String>) {
+        let shapes = self.options.input_shapes.iter();
+        let wanted: Vec<(&str, Vec<usize>)> =
+            shapes.map(|(n, d)| (n.as_str(), d.clone())).collect();
+        let graph = self.model.graph();
+        let (Ok(shapes), types) = (infer_shapes(&graph, &wanted), infer_types(&graph)) else {
+            return;
+        };
+        let Some(proto) = model.proto_mut().graph.as_mut() else {
+            return;
+        };
+        let mut nodes = Vec::new();
+        for (index, mut step) in std::mem::take(&mut proto.node).into_iter().enumerate() {
+            let name = step.output_name(0).unwrap_or_default().to_owned();
+            let computed = !step.is("Constant") && types.get(name.as_str()) == Some(&DataType::F32);
+            let dims = shapes
+                .shape(&name)
+                .filter(|_| computed && !exact.contains(&name));
+            let Some(dims) = dims.map(<[usize]>::to_vec) else {
+                nodes.push(step);
+                continue;
+            };
+            let signs = noise((seed << 8) + index as u64, dims.iter().product());
+            let factors: Vec<f32> = signs.iter().map(|s| 1.0 + DISTURBANCE * s).collect();
+            let [raw, factor] = ["before", "factor"].map(|what| format!("{name} {what}"));
+            proto
+                .initializer
+                .push(Tensor::from_f32(dims, &factors).to_proto(&factor));
+            step.output[0].clone_from(&raw);
+            nodes.push(step);
+            nodes.push(node("Mul", "", &[&raw, &factor], &[&name]));
+        }
+        proto.node = nodes;
+    }
+}
+
+/// Constants that are no numbers to compute with: scales decide shapes, and an exponent that is no integer knows no
+/// negative base.
+fn exact_constants(model: &Model) -> BTreeSet<String> {
+    let graph = model.graph_proto();
+    let scales = graph.node.iter().filter(|n| n.is("Resize") || n.is("Pow"));
+    scales
+        .flat_map(|n| n.input.iter().skip(1))
+        .cloned()
+        .collect()
 }
 
 fn run(
