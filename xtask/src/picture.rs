@@ -95,6 +95,7 @@ fn denoise(path: &Path, input: &[f32]) -> Result<Vec<f32>, DrawError> {
         let options = SessionOptions {
             input_shapes: vec![("input".to_owned(), dims.clone())],
             observe: Vec::new(),
+            ..SessionOptions::default()
         };
         let mut outputs = TractEngine::new()
             .load(&model, &options)?

@@ -53,6 +53,18 @@ pub struct SessionOptions {
     pub input_shapes: Vec<(String, Vec<usize>)>,
     /// Names of the values to be shown to the observer of [`Session::run_observed`].
     pub observe: Vec<String>,
+    /// What becomes of a name in `observe` whose value is not computed: a constant, or one that no output depends on.
+    pub unseen: Unseen,
+}
+
+/// What becomes of a value that is to be observed and is not computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unseen {
+    /// The model is refused, with the name.
+    #[default]
+    Refused,
+    /// The observer is not called for it.
+    Skipped,
 }
 
 /// Sees values while they are computed: position in [`SessionOptions::observe`], dims, elements.

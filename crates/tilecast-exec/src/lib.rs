@@ -9,5 +9,7 @@ mod engine;
 mod lower;
 mod tract;
 
-pub use engine::{Engine, HostTensor, LoadError, Observer, RunError, Session, SessionOptions};
+pub use engine::{
+    Engine, HostTensor, LoadError, Observer, RunError, Session, SessionOptions, Unseen,
+};
 pub use tract::TractEngine;

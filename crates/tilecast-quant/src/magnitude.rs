@@ -28,36 +28,24 @@ impl Default for Magnitude {
 impl Magnitude {
     /// Adds the elements of one tensor.
     pub fn observe(&mut self, values: &[f32]) {
-        // Magnitudes order like their bits, and integer comparisons need no care for NaN: the loop becomes vector code.
-        const LANES: usize = 16;
-        const INFINITY: i32 = f32::INFINITY.to_bits() as i32;
-        let mut largest = [0_i32; LANES];
-        let mut smallest = [INFINITY; LANES];
-        let mut finite = 0_usize;
-        for block in values.chunks(1 << 16) {
-            let mut finite_in = [0_i32; LANES];
-            let (lanes, rest) = block.as_chunks::<LANES>();
-            let mut last = [f32::NAN; LANES];
-            last[..rest.len()].copy_from_slice(rest);
-            for lane in lanes.iter().chain([&last]) {
-                for i in 0..LANES {
-                    let bits = (lane[i].to_bits() & 0x7fff_ffff) as i32;
-                    let is_finite = i32::from(bits < INFINITY);
-                    finite_in[i] += is_finite;
-                    largest[i] = largest[i].max(bits * is_finite);
-                    let above_zero = if bits == 0 { INFINITY } else { bits };
-                    smallest[i] = smallest[i].min(above_zero);
+        const BLOCK: usize = 1 << 12;
+        for block in values.chunks(BLOCK) {
+            let (largest, smallest) = bit_extremes(block);
+            if largest < f32::INFINITY.to_bits() as i32 {
+                self.largest = self.largest.max(f32::from_bits(largest as u32));
+            } else {
+                for value in block {
+                    if value.is_finite() {
+                        self.largest = self.largest.max(value.abs());
+                    } else {
+                        self.non_finite += 1;
+                    }
                 }
             }
-            finite += finite_in.iter().map(|&n| n as usize).sum::<usize>();
+            if smallest < f32::INFINITY.to_bits() as i32 {
+                self.smallest = self.smallest.min(f32::from_bits(smallest as u32));
+            }
         }
-        let value = |bits: i32| f32::from_bits(bits as u32);
-        let of = |lanes: [i32; LANES], pick: fn(f32, f32) -> f32, from| {
-            lanes.into_iter().map(value).fold(from, pick)
-        };
-        self.largest = of(largest, f32::max, self.largest);
-        self.smallest = of(smallest, f32::min, self.smallest);
-        self.non_finite += (values.len() - finite) as u64;
     }
 
     /// What both have seen together.
@@ -66,6 +54,35 @@ impl Magnitude {
         self.smallest = self.smallest.min(other.smallest);
         self.non_finite += other.non_finite;
     }
+}
+
+/// The bits of the largest magnitude, and of the smallest above zero; `i32::MAX` where all are zero. Magnitudes order like
+/// their bits, and integer comparisons need no care for NaN, so that the loop becomes vector code.
+fn bit_extremes(values: &[f32]) -> (i32, i32) {
+    const LANES: usize = 16;
+    let (lanes, rest) = values.as_chunks::<LANES>();
+    let mut largest = [0_i32; LANES];
+    let mut smallest = [i32::MAX; LANES];
+    let mut add = |lane: &[f32; LANES]| {
+        for i in 0..LANES {
+            let bits = (lane[i].to_bits() & 0x7fff_ffff) as i32;
+            let above_zero = if bits == 0 { i32::MAX } else { bits };
+            largest[i] = if bits > largest[i] { bits } else { largest[i] };
+            smallest[i] = if above_zero < smallest[i] {
+                above_zero
+            } else {
+                smallest[i]
+            };
+        }
+    };
+    lanes.iter().for_each(&mut add);
+    let mut last = [0.0; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    add(&last);
+    (
+        largest.into_iter().fold(0, i32::max),
+        smallest.into_iter().fold(i32::MAX, i32::min),
+    )
 }
 
 /// What is summed.

@@ -175,6 +175,7 @@ impl<'a> TiledRunner<'a> {
         let options = SessionOptions {
             input_shapes: vec![(self.input_name.clone(), dims.to_vec())],
             observe: Vec::new(),
+            ..SessionOptions::default()
         };
         // Held while a session is prepared: two callers with the same shape must not both prepare it.
         lock(&self.sessions)

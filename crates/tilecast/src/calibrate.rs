@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
-use tilecast_exec::{Engine, Session, SessionOptions};
+use tilecast_analysis::TilingAnalysis;
+use tilecast_exec::{Engine, Session, SessionOptions, Unseen};
 use tilecast_onnx::Model;
 use tilecast_passes::{RangeEvidence, RangeStudy, RangeTally};
 use tilecast_quant::{Histogram, Range, RangeEstimator, clipped_fraction};
 use tilecast_tile::{PlanarImage, Size, TilePlan, ValueRange, crop_tile, read_image_size};
 
 use crate::context::{Context, Event};
-use crate::geometry::Geometry;
+use crate::geometry::observation_plan;
 use crate::images::ImageFile;
 use crate::{Failure, FailureKind};
 
@@ -27,8 +28,8 @@ pub(crate) struct CalibrateOptions<'a> {
     pub(crate) values: Vec<String>,
     /// What else is to be seen: extremes and sums, for formats of 16 bits.
     pub(crate) study: Option<RangeStudy>,
-    /// Tile plans of the model.
-    pub(crate) geometry: &'a Geometry,
+    /// Facts about tiling the model; `None` where they are not known.
+    pub(crate) analysis: Option<&'a TilingAnalysis>,
     /// Side fed to the network; `None` runs every image whole.
     pub(crate) tile_px: Option<usize>,
     /// Most bytes that the tiles in flight may take together.
@@ -200,6 +201,11 @@ pub(crate) fn calibrate(
                 let options = SessionOptions {
                     input_shapes: vec![(input.clone(), dims.clone())],
                     observe: observe.clone(),
+                    unseen: match options.study {
+                        // It asks for all that there is.
+                        Some(_) => Unseen::Skipped,
+                        None => Unseen::Refused,
+                    },
                 };
                 engine.load(model, &options)?
             }
@@ -213,10 +219,10 @@ pub(crate) fn calibrate(
 }
 
 fn plan(options: &CalibrateOptions<'_>, size: Size) -> Result<TilePlan, Failure> {
-    options.geometry.plan(size, options.tile_px)
+    observation_plan(options.analysis, size, options.tile_px)
 }
 
-/// Tiles that together see every pixel: calibration needs no halo, so of tiles that overlap almost wholly one is enough.
+/// Observes the tiles of one image, shared out over the cores.
 fn observe_image(
     session: &dyn Session,
     image: &PlanarImage,

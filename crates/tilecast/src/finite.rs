@@ -2,7 +2,7 @@
 //! an earlier one has lost.
 
 use serde::Serialize;
-use tilecast_exec::Engine;
+use tilecast_exec::{Engine, Unseen};
 use tilecast_onnx::Model;
 use tilecast_passes::{RangeEvidence, RangeStudy};
 
@@ -79,6 +79,7 @@ impl FiniteCheck {
             for size_px in sizes(before) {
                 let (inputs, mut options) = noise_inputs(before, size_px)?;
                 options.observe = study.values().to_vec();
+                options.unseen = Unseen::Skipped;
                 engine.load(model, &options)?.run_observed(
                     &inputs,
                     &mut |value, dims, elements| {

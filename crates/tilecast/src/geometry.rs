@@ -42,12 +42,7 @@ impl Geometry {
     /// The tile is too small for the halo, the halo has no bound, or the image must be padded in a way that tiles
     /// cannot reproduce.
     pub(crate) fn plan(&self, image_px: Size, tile_px: Option<usize>) -> Result<TilePlan, Failure> {
-        let (fill, unaligned) = match self.analysis.pads_itself {
-            Some(PadFill::Zero) => (Fill::Zero, UnalignedSizes::Accepted),
-            // For fills other than reflection this one is not used: see below.
-            Some(_) => (Fill::Reflect, UnalignedSizes::Accepted),
-            None => (Fill::Reflect, UnalignedSizes::Refused),
-        };
+        let (fill, unaligned) = padding(&self.analysis);
         let plan = TilePlan::new(&TileRequest {
             image_px,
             tile_px,
@@ -75,6 +70,42 @@ impl Geometry {
             }
             _ => Ok(plan),
         }
+    }
+}
+
+/// Period to which an image is padded for a model whose own is not known: windows and strides are rarely larger.
+const UNKNOWN_ALIGNMENT_PX: usize = 64;
+
+/// Tiles that together show every pixel to the network, for observing it: they are as large as those that it will be fed,
+/// but their results are not put together, so they need no halo. Works for models that cannot be tiled, too.
+///
+/// # Errors
+/// The tile is smaller than the model's alignment period.
+pub(crate) fn observation_plan(
+    analysis: Option<&TilingAnalysis>,
+    image_px: Size,
+    tile_px: Option<usize>,
+) -> Result<TilePlan, Failure> {
+    let (fill, unaligned) = analysis.map_or((Fill::Reflect, UnalignedSizes::Refused), padding);
+    let plan = TilePlan::new(&TileRequest {
+        image_px,
+        tile_px,
+        halo_px: Some(0),
+        alignment_px: analysis.map_or(UNKNOWN_ALIGNMENT_PX, |a| a.alignment_px),
+        scale: 1,
+        fill,
+        unaligned,
+    })?;
+    Ok(plan)
+}
+
+/// How the network expects sides that are no multiples of its period.
+fn padding(analysis: &TilingAnalysis) -> (Fill, UnalignedSizes) {
+    match analysis.pads_itself {
+        Some(PadFill::Zero) => (Fill::Zero, UnalignedSizes::Accepted),
+        // For fills other than reflection this one is not used where tiles are put together.
+        Some(_) => (Fill::Reflect, UnalignedSizes::Accepted),
+        None => (Fill::Reflect, UnalignedSizes::Refused),
     }
 }
 

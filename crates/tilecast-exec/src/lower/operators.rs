@@ -66,8 +66,10 @@ impl<'a> Lowering<'a, '_> {
             "DequantizeLinear" => self.lower_dequantize(node, &path),
             "ConstantOfShape" => self.lower_operator(node, with_float_fill(node), &path),
             "Sub" | "Div" => self.lower_ordered(node, &path),
+            "Conv" if skips_pixels(node) => self.lower_sampled(node, &path),
             "Mod" => self.lower_mod(node, &path),
             "Pad" => self.lower_pad(node, &path),
+            "Slice" if node.input_name(4).is_some() => self.lower_sampled(node, &path),
             "ReduceMax" | "ReduceMin" if self.is_float(node) => self.lower_composed(node, &path),
             _ => self.lower_operator(node, node.clone(), &path),
         }
@@ -85,6 +87,19 @@ impl<'a> Lowering<'a, '_> {
         let mut inputs = self.input_values(node, path)?;
         if let (true, Some(Some(second))) = (guarded, inputs.get_mut(1)) {
             *second = self.push_unary(path.to_owned(), Operation::Barrier, *second);
+        }
+        self.lower_computed(node, node.clone(), inputs, path)
+    }
+
+    /// An operator that reads every second position or so. tract then drops the others as early as it can, and takes a
+    /// normalization or a softmax along that very axis for an operator that does not mind; nothing is dropped across a
+    /// barrier.
+    fn lower_sampled(&mut self, node: &'a NodeProto, path: &str) -> Result<(), PrepareError> {
+        let mut inputs = self.input_values(node, path)?;
+        if let Some(Some(data)) = inputs.first_mut()
+            && !self.constants.contains_key(data)
+        {
+            *data = self.push_unary(path.to_owned(), Operation::Barrier, *data);
         }
         self.lower_computed(node, node.clone(), inputs, path)
     }
@@ -237,6 +252,18 @@ impl<'a> Lowering<'a, '_> {
         };
         Err(PrepareError::new(path, reason))
     }
+}
+
+/// Whether a convolution leaves pixels unread: with steps that its kernel does not fill.
+fn skips_pixels(node: &NodeProto) -> bool {
+    let ints = |name: &str| node.ints(name).ok().flatten().unwrap_or(&[]);
+    let (strides, kernel, dilations) = (ints("strides"), ints("kernel_shape"), ints("dilations"));
+    strides.iter().enumerate().any(|(axis, &stride)| {
+        let dilation = dilations.get(axis).copied().unwrap_or(1);
+        // The attribute may be left out; then the weights say it.
+        let kernel = kernel.get(axis).copied().unwrap_or(1);
+        stride > 1 && (kernel == 1 || dilation % stride == 0)
+    })
 }
 
 /// Engines count the operands of a node, so one that is left out at the end must not be there.

@@ -48,7 +48,7 @@ impl Engine for TractEngine {
         };
         allow_list::check(model).map_err(|e| fail(e.to_string()))?;
         let lowered = lower(model, options).map_err(|e| fail(e.to_string()))?;
-        let session = session::TractSession::prepare(lowered, &options.observe).map_err(fail)?;
+        let session = session::TractSession::prepare(lowered, options).map_err(fail)?;
         Ok(Arc::new(session))
     }
 }

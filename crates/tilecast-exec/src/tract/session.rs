@@ -16,7 +16,7 @@ use super::guard::guarded;
 use super::ops::Observe;
 use super::{NAME, build};
 use crate::lower::{Constant, LoweredGraph};
-use crate::{HostTensor, Observer, RunError, Session};
+use crate::{HostTensor, Observer, RunError, Session, SessionOptions, Unseen};
 
 /// A plan for one set of input shapes. It is immutable: each run has its own state.
 pub(super) struct TractSession {
@@ -36,8 +36,8 @@ impl fmt::Debug for TractSession {
 }
 
 impl TractSession {
-    /// Builds and optimizes the plan; `observed` are the names behind the slots of the observation points.
-    pub(super) fn prepare(lowered: LoweredGraph, observed: &[String]) -> Result<Self, String> {
+    /// Builds and optimizes the plan.
+    pub(super) fn prepare(lowered: LoweredGraph, options: &SessionOptions) -> Result<Self, String> {
         let inputs = lowered
             .inputs
             .iter()
@@ -60,7 +60,9 @@ impl TractSession {
             let activation_bytes = peak_activation_bytes(&plan)?;
             Ok((plan, activation_bytes))
         })?;
-        check_observed(&plan, observed)?;
+        if options.unseen == Unseen::Refused {
+            check_observed(&plan, &options.observe)?;
+        }
         Ok(Self {
             plan,
             inputs,

@@ -12,6 +12,7 @@ mod goldens;
 mod lowering;
 mod observation;
 mod refusals;
+mod sampled;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

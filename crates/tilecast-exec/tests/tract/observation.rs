@@ -12,6 +12,7 @@ fn options(dims: &[usize], observe: &[&str]) -> SessionOptions {
     SessionOptions {
         input_shapes: vec![("input".into(), dims.to_vec())],
         observe: observe.iter().map(|&name| name.to_owned()).collect(),
+        ..SessionOptions::default()
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn calibrate(
             CalibrateOptions {
                 values,
                 study,
-                geometry: &prepared.linted.geometry,
+                analysis: Some(prepared.linted.geometry.analysis()),
                 tile_px: Some(job.tile_px()),
                 memory_bytes: job.memory_bytes(),
                 value_range: job.value_range,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
-use tilecast_analysis::analyze;
+use tilecast_analysis::{TilingAnalysis, analyze};
 use tilecast_exec::{Engine, TractEngine};
 use tilecast_onnx::Model;
 use tilecast_passes::{
@@ -19,7 +19,6 @@ use crate::artifact::ArtifactRequest;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
 use crate::context::{Context, Event};
 use crate::finite::FiniteCheck;
-use crate::geometry::Geometry;
 use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
 use crate::prepare::{prepare, raise_opset_for};
@@ -232,12 +231,12 @@ fn observe(
         return Ok(Seen::default());
     };
     let images = find_images(folder, None)?;
-    let geometry = Geometry::new(analyze(model)?)?;
+    let analysis = analyze(model).ok();
     let study = request.computes_in_half().then(|| RangeStudy::of(model));
     let options = CalibrateOptions {
         values,
         study,
-        ..calibrate_options(settings, &geometry)
+        ..calibrate_options(settings, analysis.as_ref())
     };
     let total = count_tiles(&images, &options)?;
     let table = clock.run(cx, "calibrate", "tiles", total, || {
@@ -258,12 +257,12 @@ fn observe(
 
 fn calibrate_options<'a>(
     settings: &ConvertSettings,
-    geometry: &'a Geometry,
+    analysis: Option<&'a TilingAnalysis>,
 ) -> CalibrateOptions<'a> {
     CalibrateOptions {
         values: Vec::new(),
         study: None,
-        geometry,
+        analysis,
         tile_px: Some(settings.tile_px),
         memory_bytes: settings.memory_bytes,
         value_range: ValueRange::UNIT,
@@ -282,10 +281,10 @@ fn check_finite(
 ) -> Result<Option<FiniteCheck>, Failure> {
     let check = match &seen.evidence {
         Some(before) => {
-            let geometry = Geometry::new(analyze(model)?)?;
+            let analysis = analyze(model).ok();
             let options = CalibrateOptions {
                 study: Some(RangeStudy::of(converted)),
-                ..calibrate_options(settings, &geometry)
+                ..calibrate_options(settings, analysis.as_ref())
             };
             let total = count_tiles(&seen.images, &options)?;
             let table = clock.run(cx, "check", "tiles", total, || {

@@ -218,6 +218,7 @@ fn predict_peaks(
         let options = SessionOptions {
             input_shapes: vec![(name, vec![1, channels, aligned, aligned])],
             observe: Vec::new(),
+            ..SessionOptions::default()
         };
         if let Ok(session) = engine.load(model, &options) {
             peaks.insert(side, session.peak_live_bytes());
