@@ -6,9 +6,11 @@
 //!
 //! Reading order: `statistics` → `report` (what a benchmark gives back) → `python` (the other tools) → the benchmarks.
 
+mod half;
 mod large;
 mod nafnet;
 mod parse;
+mod process;
 mod python;
 mod report;
 mod simplify;
@@ -42,6 +44,13 @@ const BENCHMARKS: &[Benchmark] = &[
         page: Some("docs/simplify.md"),
         rounds: 21,
         run: simplify::run,
+    },
+    Benchmark {
+        name: "half",
+        summary: "FP16 models: bytes, PSNR and traps, time and memory, beside onnxconverter-common",
+        page: Some("docs/half.md"),
+        rounds: 5,
+        run: half::run,
     },
     Benchmark {
         name: "parse",

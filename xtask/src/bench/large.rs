@@ -3,9 +3,6 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use prost::Message;
 use serde_json::json;
@@ -15,6 +12,7 @@ use tilecast_onnx::proto::{
 };
 use tilecast_onnx::{DataType, Model, node};
 
+use super::process::{self, Run};
 use super::report::{Report, Table};
 use super::{BenchError, Options, checkout, progress, scratch};
 
@@ -22,9 +20,6 @@ use super::{BenchError, Options, checkout, progress, scratch};
 const CHANNELS: i64 = 4096;
 const LAYERS: usize = 48;
 const DATA_FILE: &str = "large.onnx.data";
-
-/// Between two looks at the process.
-const INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures.
 ///
@@ -174,65 +169,14 @@ fn write_model(path: &Path) -> Result<(), BenchError> {
     fs::write(path, model.encode_to_vec()).map_err(|e| BenchError::file(path, e))
 }
 
-/// One conversion.
-struct Run {
-    seconds: f64,
-    /// Largest memory that no file stands behind, bytes.
-    anonymous: u64,
-    /// Largest part of mapped files in memory, bytes.
-    mapped: u64,
-    /// Largest resident set, bytes.
-    resident: u64,
-}
-
 fn convert(source: &Path, target: &Path) -> Result<Run, BenchError> {
-    let program =
-        std::env::current_exe().map_err(|e| BenchError::step("finding this program", e))?;
-    let start = Instant::now();
-    let mut child = Command::new(program)
+    let mut command = process::tilecast()?;
+    command
         .arg("convert")
         .arg(source)
         .args(["--to", "fp16", "--no-simplify", "--no-check", "-o"])
-        .arg(target)
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|e| BenchError::step("starting tilecast", e))?;
-    let status_file = format!("/proc/{}/status", child.id());
-    let mut run = Run {
-        seconds: 0.0,
-        anonymous: 0,
-        mapped: 0,
-        resident: 0,
-    };
-    let status = loop {
-        let text = fs::read_to_string(&status_file).unwrap_or_default();
-        run.anonymous = run.anonymous.max(field(&text, "RssAnon"));
-        run.mapped = run.mapped.max(field(&text, "RssFile"));
-        run.resident = run.resident.max(field(&text, "VmHWM"));
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) => sleep(INTERVAL),
-            Err(e) => return Err(BenchError::step("waiting for tilecast", e)),
-        }
-    };
-    run.seconds = start.elapsed().as_secs_f64();
-    if !status.success() {
-        return Err(BenchError::step("`tilecast convert`", status.to_string()));
-    }
-    if run.anonymous == 0 {
-        let reason = "this system does not tell how much memory of a process is anonymous";
-        return Err(BenchError::step("measuring memory", reason));
-    }
-    Ok(run)
-}
-
-/// Bytes of a field of `/proc/PID/status`; zero where it is not there.
-fn field(status: &str, name: &str) -> u64 {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+        .arg(target);
+    process::watch("`tilecast convert`", &mut command)
 }
 
 #[cfg(test)]
@@ -247,13 +191,5 @@ mod tests {
         let model = Model::load(&path).unwrap();
         assert!(model.stored_bytes() > 3_000_000_000);
         assert!(model.encoded_len() < 100_000);
-    }
-
-    #[test]
-    fn fields_of_a_status_are_read() {
-        let status = "VmHWM:\t    1200 kB\nRssAnon:\t 12 kB\n";
-        assert_eq!(field(status, "RssAnon"), 12 * 1024);
-        assert_eq!(field(status, "VmHWM"), 1200 * 1024);
-        assert_eq!(field(status, "RssFile"), 0);
     }
 }

@@ -27,6 +27,14 @@ pub(super) struct Architecture {
     pub(super) decoder: &'static [usize],
 }
 
+/// The network of the paper for denoising, with 29 million parameters.
+pub(super) const PUBLISHED: Architecture = Architecture {
+    width: 32,
+    encoder: &[2, 2, 4, 8],
+    middle: 12,
+    decoder: &[2, 2, 2, 2],
+};
+
 /// Writes the model, with random weights that keep its activations in range.
 ///
 /// # Errors

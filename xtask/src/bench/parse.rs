@@ -10,19 +10,11 @@ use tilecast::{Context, Event, Reporter, SimplifySettings};
 use tilecast_onnx::{Model, Tensor};
 use tilecast_passes::{SimplifyOptions, TARGETS, simplify};
 
-use super::nafnet::{self, Architecture};
+use super::nafnet;
 use super::python::{self, Dialog};
 use super::report::{Report, Table};
 use super::statistics::Quartiles;
 use super::{BenchError, Options, progress, scratch};
-
-/// The network of the paper for denoising, with 29 million parameters.
-const NETWORK: Architecture = Architecture {
-    width: 32,
-    encoder: &[2, 2, 4, 8],
-    middle: 12,
-    decoder: &[2, 2, 2, 2],
-};
 
 /// How often the rewrites are timed; the runs that prove them take far longer and are timed once.
 const REWRITE_RUNS: usize = 5;
@@ -37,7 +29,7 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
     let folder = scratch()?;
     let path = folder.path().join("nafnet.onnx");
     progress("building the network");
-    nafnet::write(&NETWORK, &path)?;
+    nafnet::write(&nafnet::PUBLISHED, &path)?;
     let model = Model::load(&path).map_err(|e| BenchError::step("loading the network", e))?;
     let graph = model.graph_proto();
     let weights = graph

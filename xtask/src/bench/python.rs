@@ -10,12 +10,13 @@ use super::{BenchError, checkout};
 const SCRIPTS: &str = "xtask/src/bench";
 
 /// Versions that the figures in the documents were measured with.
-const PINNED: [(&str, &str); 5] = [
+const PINNED: [(&str, &str); 6] = [
     ("onnx", "1.23.2"),
     ("onnxruntime", "1.31.1"),
     ("onnxslim", "0.1.98"),
     ("onnxsim", "0.8.1"),
     ("numpy", "2.4.6"),
+    ("onnxconverter-common", "1.16.0"),
 ];
 
 /// Which packages a Python has, with their versions.
@@ -88,7 +89,7 @@ pub(super) fn run(python: &Path, script: &str, args: &[&Path]) -> Result<Output,
         .map_err(|e| BenchError::file(&path, e))
 }
 
-fn script_path(script: &str) -> PathBuf {
+pub(super) fn script_path(script: &str) -> PathBuf {
     checkout().join(SCRIPTS).join(script)
 }
 
@@ -106,9 +107,22 @@ impl Dialog {
     /// # Errors
     /// Python cannot be started.
     pub(super) fn start(python: &Path, script: &'static str) -> Result<Self, BenchError> {
+        Self::start_with(python, script, &[])
+    }
+
+    /// As [`Dialog::start`], with arguments.
+    ///
+    /// # Errors
+    /// Python cannot be started.
+    pub(super) fn start_with(
+        python: &Path,
+        script: &'static str,
+        args: &[&str],
+    ) -> Result<Self, BenchError> {
         let path = script_path(script);
         let mut child = Command::new(python)
             .arg(&path)
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

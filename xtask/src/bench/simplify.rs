@@ -116,7 +116,7 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
 }
 
 /// The samples and the exports, with the side of their input.
-fn models() -> Result<Vec<(PathBuf, usize)>, BenchError> {
+pub(super) fn models() -> Result<Vec<(PathBuf, usize)>, BenchError> {
     let root = checkout().join("models");
     let mut found = Vec::new();
     for (folder, side_px) in [(root.clone(), SAMPLE_PX), (root.join("exports"), EXPORT_PX)] {
