@@ -18,6 +18,95 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// Number of the payload's field in a tensor.
 const RAW_DATA: u32 = 9;
 
+/// Length of the encoded model, with the payloads that are still to be converted.
+pub(crate) fn model_len(model: &ModelProto) -> usize {
+    let Some(graph) = &model.graph else {
+        return model.encoded_len();
+    };
+    let field = |len: usize| encoded_len_varint(len as u64) + len;
+    model.encoded_len() - field(graph.encoded_len()) + field(graph_len(graph))
+}
+
+fn graph_len(graph: &GraphProto) -> usize {
+    let field = |len: usize| encoded_len_varint(len as u64) + len;
+    let late = graph
+        .initializer
+        .iter()
+        .filter(|t| t.external.is_embedded());
+    late.fold(graph.encoded_len(), |len, tensor| {
+        let parts = Parts::of(tensor);
+        len - field(tensor.encoded_len()) + field(parts.encoded_len())
+    })
+}
+
+/// A tensor around its payload.
+struct Parts<'t> {
+    before: TensorFields,
+    payload_len: usize,
+    after: TensorFields,
+    tensor: &'t TensorProto,
+}
+
+impl<'t> Parts<'t> {
+    fn of(tensor: &'t TensorProto) -> Self {
+        let TensorFields {
+            dims,
+            data_type,
+            segment,
+            float_data,
+            int32_data,
+            string_data,
+            int64_data,
+            name,
+            raw_data,
+            double_data,
+            uint64_data,
+            doc_string,
+            external_data,
+            data_location,
+            metadata_props,
+        } = &tensor.fields;
+        let embedded = tensor.external.is_embedded();
+        let before = TensorFields {
+            dims: dims.clone(),
+            data_type: *data_type,
+            segment: segment.clone(),
+            float_data: float_data.clone(),
+            int32_data: int32_data.clone(),
+            string_data: string_data.clone(),
+            int64_data: int64_data.clone(),
+            name: name.clone(),
+            ..TensorFields::default()
+        };
+        let after = TensorFields {
+            double_data: double_data.clone(),
+            uint64_data: uint64_data.clone(),
+            doc_string: doc_string.clone(),
+            external_data: external_data.clone(),
+            // What is converted while it is written does not lie elsewhere any more.
+            data_location: data_location.filter(|_| !embedded),
+            metadata_props: metadata_props.clone(),
+            ..TensorFields::default()
+        };
+        let late = tensor.external.byte_len().filter(|_| embedded);
+        Self {
+            before,
+            payload_len: late.unwrap_or_else(|| raw_data.as_ref().map_or(0, bytes::Bytes::len)),
+            after,
+            tensor,
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let payload =
+            key_len(RAW_DATA) + encoded_len_varint(self.payload_len as u64) + self.payload_len;
+        self.before.encoded_len()
+            + payload
+            + self.after.encoded_len()
+            + self.tensor.unknown.encoded_len()
+    }
+}
+
 /// Writes the encoded model.
 pub(crate) fn write_model(model: &ModelProto, out: &mut impl Write) -> io::Result<()> {
     let mut stream = Stream {
@@ -56,7 +145,7 @@ impl<W: Write> Stream<'_, W> {
         self.integer(5, model_version.as_ref());
         self.text(6, doc_string.as_ref());
         if let Some(graph) = graph {
-            self.header(7, graph.encoded_len());
+            self.header(7, graph_len(graph));
             self.graph(graph)?;
         }
         self.messages(8, opset_import)?;
@@ -98,55 +187,21 @@ impl<W: Write> Stream<'_, W> {
     }
 
     fn initializer(&mut self, tag: u32, tensor: &TensorProto) -> io::Result<()> {
-        let Some(payload) = tensor.raw_data.as_ref().filter(|p| p.len() > BUFFER_BYTES) else {
+        let raw = tensor.raw_data.as_ref().filter(|p| p.len() > BUFFER_BYTES);
+        if raw.is_none() && !tensor.external.is_embedded() {
             message::encode(tag, tensor, &mut self.buffer);
             return self.hand_on_when_full();
-        };
-        let TensorFields {
-            dims,
-            data_type,
-            segment,
-            float_data,
-            int32_data,
-            string_data,
-            int64_data,
-            name,
-            raw_data: _,
-            double_data,
-            uint64_data,
-            doc_string,
-            external_data,
-            data_location,
-            metadata_props,
-        } = &tensor.fields;
-        let before = TensorFields {
-            dims: dims.clone(),
-            data_type: *data_type,
-            segment: segment.clone(),
-            float_data: float_data.clone(),
-            int32_data: int32_data.clone(),
-            string_data: string_data.clone(),
-            int64_data: int64_data.clone(),
-            name: name.clone(),
-            ..TensorFields::default()
-        };
-        let after = TensorFields {
-            double_data: double_data.clone(),
-            uint64_data: uint64_data.clone(),
-            doc_string: doc_string.clone(),
-            external_data: external_data.clone(),
-            data_location: *data_location,
-            metadata_props: metadata_props.clone(),
-            ..TensorFields::default()
-        };
-        let around = before.encoded_len() + after.encoded_len() + tensor.unknown.encoded_len();
-        let field = key_len(RAW_DATA) + encoded_len_varint(payload.len() as u64) + payload.len();
-        self.header(tag, around + field);
-        before.encode_raw(&mut self.buffer);
-        self.header(RAW_DATA, payload.len());
+        }
+        let parts = Parts::of(tensor);
+        self.header(tag, parts.encoded_len());
+        parts.before.encode_raw(&mut self.buffer);
+        self.header(RAW_DATA, parts.payload_len);
         self.hand_on()?;
-        self.out.write_all(payload)?;
-        after.encode_raw(&mut self.buffer);
+        match raw {
+            Some(payload) => self.out.write_all(payload)?,
+            None => tensor.external.write_to(self.out)?,
+        }
+        parts.after.encode_raw(&mut self.buffer);
         tensor.unknown.encode(&mut self.buffer);
         self.hand_on_when_full()
     }

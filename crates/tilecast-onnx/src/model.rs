@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::all_tensors::all_tensors;
+use crate::encode::model_len;
 use crate::external::open_external_data;
 use crate::proto::{GraphProto, ModelProto, budget};
 use crate::{Graph, Violation, verify};
@@ -191,7 +192,7 @@ impl Model {
     /// Size of the encoded messages, bytes; external data is not in it, see [`Model::stored_bytes`].
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        self.proto.encoded_len()
+        model_len(&self.proto)
     }
 
     /// What the model takes on disk, bytes: its messages and the external data that they point to.
@@ -199,6 +200,7 @@ impl Model {
     pub fn stored_bytes(&self) -> u64 {
         let external = all_tensors(&self.proto)
             .into_iter()
+            .filter(|(_, tensor)| !tensor.external.is_embedded())
             .filter_map(|(_, tensor)| tensor.external.byte_len())
             .map(|len| len as u64);
         self.encoded_len() as u64 + external.sum::<u64>()
@@ -207,7 +209,10 @@ impl Model {
     /// The encoded messages. [`Model::write_to`] needs no memory for them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.proto.encode_to_vec()
+        let mut bytes = Vec::with_capacity(self.encoded_len());
+        self.write_to(&mut bytes)
+            .expect("writing to memory does not fail");
+        bytes
     }
 }
 

@@ -86,7 +86,9 @@ impl Model {
 
     fn try_save(&self, path: &Path, options: &SaveOptions) -> io::Result<()> {
         let too_long = self.encoded_len() as u64 > options.largest_single_file;
-        let opened = |tensor: &TensorProto| tensor.external.byte_len().is_some();
+        let opened = |tensor: &TensorProto| {
+            tensor.external.byte_len().is_some() && !tensor.external.is_embedded()
+        };
         if !too_long && !all_tensors(self.proto()).iter().any(|(_, t)| opened(t)) {
             return write_beside(path, |out| self.write_to(out))?.persist_at(path);
         }
@@ -235,6 +237,7 @@ fn point_to(tensor: &mut TensorProto, location: &str, offset: u64, length: u64) 
         set_entry(tensor, "length", &length.to_string());
     }
     tensor.data_location = Some(EXTERNAL);
+    tensor.external = std::mem::take(&mut tensor.external).with_place(false);
     tensor.raw_data = None;
     tensor.float_data.clear();
     tensor.int32_data.clear();

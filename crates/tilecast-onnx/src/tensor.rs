@@ -4,7 +4,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::DataType;
-use crate::proto::{Convert, TensorFields, TensorProto};
+use crate::proto::{Convert, ExternalPayload, TensorFields, TensorProto};
 
 /// A dense tensor. The payload is little-endian, row-major and shared: cloning a tensor copies no weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,9 @@ impl TensorError {
 /// `TensorProto.DataLocation.EXTERNAL`.
 pub(crate) const EXTERNAL: i32 = 1;
 
+/// Payloads of fewer bytes are converted at once.
+const SMALLEST_LATE: usize = 1 << 16;
+
 /// More elements than any payload can hold: a tensor that claims so many is refused before its size is computed.
 const MAX_ELEMENTS: usize = 1 << 40;
 
@@ -46,13 +49,10 @@ impl TensorProto {
     }
 
     /// This tensor under another name and in another element type, converted whenever it is read or written; `None` where
-    /// its payload does not lie in an opened file. Such a message is to be saved by [`crate::Model::save`], which gives
-    /// it a place in the data file.
+    /// its payload is small, or is a list of numbers in the message. For initializers of the main graph, which
+    /// [`crate::Model::save`] writes piece by piece: into the data file where the source is in one, else into the model.
     #[must_use]
     pub fn converted(&self, name: &str, data_type: DataType, convert: Convert) -> Option<Self> {
-        if !self.is_external() {
-            return None;
-        }
         let mut message = Self::from(TensorFields {
             dims: self.dims.clone(),
             data_type: Some(data_type.code()),
@@ -60,7 +60,16 @@ impl TensorProto {
             data_location: Some(EXTERNAL),
             ..TensorFields::default()
         });
-        message.external = self.external.converted(convert)?;
+        message.external = if self.is_external() {
+            self.external.converted(convert)?
+        } else {
+            let raw = self
+                .raw_data
+                .as_ref()
+                .filter(|raw| raw.len() >= SMALLEST_LATE)?;
+            let payload = ExternalPayload::found(raw.clone()).converted(convert)?;
+            payload.with_place(true)
+        };
         Some(message)
     }
 }

@@ -1,4 +1,4 @@
-//! What a tensor's reference into another file resolves to.
+//! Payloads that lie beside their message: in another file, or in the model's own and still to be converted.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -26,6 +26,8 @@ enum State {
         source: Bytes,
         convert: Convert,
         len: usize,
+        /// Whether it is written into the message again instead of into a data file.
+        embedded: bool,
     },
 }
 
@@ -62,8 +64,23 @@ impl ExternalPayload {
                 source: source.clone(),
                 convert,
                 len: source.len() / convert.from * convert.to,
+                embedded: false,
             })
         })
+    }
+
+    /// This conversion as a payload that belongs into its message; anything else as it is.
+    #[must_use]
+    pub(crate) fn with_place(mut self, inside: bool) -> Self {
+        if let State::Converted { embedded, .. } = &mut self.0 {
+            *embedded = inside;
+        }
+        self
+    }
+
+    /// Whether it is written into its message.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.0, State::Converted { embedded: true, .. })
     }
 
     /// Length of the payload in bytes, if the reference was followed.

@@ -402,3 +402,54 @@ fn a_converted_tensor_is_read_and_saved_in_its_new_type() {
     let error = patch.apply(&mut loaded.clone()).unwrap_err().to_string();
     assert!(error.contains("tensor `h`: payload has"), "{error}");
 }
+
+/// A large tensor inside of the model stays there: it is converted on the way to the file, or to a data file where the model
+/// would be too long.
+#[test]
+fn a_large_payload_inside_the_model_is_converted_while_it_is_written() {
+    const N: usize = 40_000;
+    let values: Vec<f32> = (0..N).map(|i| i as f32 / 8.0).collect();
+    let source = Tensor::from_f32(vec![N], &values).to_proto("w");
+    let convert = Convert {
+        from: 4,
+        to: 2,
+        elements: |payload| {
+            let floats = payload.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b));
+            floats.flat_map(|v| (v as u16).to_le_bytes()).collect()
+        },
+    };
+    let narrow = |name: &str| source.converted(name, DataType::U16, convert).unwrap();
+    let nodes = vec![node("Cast", "cast", &["w"], &["y"]).with_attribute(attribute::int("to", 1))];
+    let proto = model(17, graph(vec![], nodes, vec![narrow("w")], &["y"]));
+    let model = Model::from_proto(proto).unwrap();
+    let expected: Vec<i64> = values.iter().map(|&v| i64::from(v as u16)).collect();
+
+    let bytes = model.to_bytes();
+    assert_eq!(bytes.len(), model.encoded_len());
+    assert_eq!(bytes.len() as u64, model.stored_bytes());
+    let read = ModelProto::decode(&bytes[..]).unwrap();
+    let tensor = &read.graph.as_ref().unwrap().initializer[0];
+    assert!(!tensor.is_external() && tensor.external_data.is_empty());
+    assert_eq!(tensor.raw_data.as_ref().unwrap().len(), 2 * N);
+
+    let folder = tempfile::tempdir().unwrap();
+    for (limit, files) in [
+        (u64::MAX, vec!["m.onnx"]),
+        (100, vec!["m.onnx", "m.onnx.data"]),
+    ] {
+        let path = folder.path().join("m.onnx");
+        let options = SaveOptions {
+            largest_single_file: limit,
+        };
+        model.save_with(&path, &options).unwrap();
+        assert_eq!(names_in(folder.path()), files);
+        let saved = Model::load(&path).unwrap();
+        let tensor = saved.graph().constant("w").unwrap().unwrap();
+        assert_eq!(tensor.to_i64_vec().unwrap(), expected);
+    }
+    let small = Tensor::from_f32(vec![2], &[1.0, 2.0]).to_proto("s");
+    assert!(
+        small.converted("s", DataType::U16, convert).is_none(),
+        "not worth it"
+    );
+}

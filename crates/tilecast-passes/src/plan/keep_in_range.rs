@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, Graph, Model, NodeId, TypeMap, infer_types};
-use tilecast_quant::HalfFormat;
+use tilecast_quant::{HalfFormat, Magnitude};
 
 use super::half_form::{Operand, operand};
 use super::inner_sums::{Inside, inside};
@@ -72,6 +72,9 @@ const CARRIES_SMALL_VALUES: &[&str] = &[
     "Transpose",
     "Unsqueeze",
 ];
+
+/// Constants are looked at piece by piece: weights need not be held a second time for that.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// Operators whose bounds may be cut to the largest number of the format without a difference.
 const BOUNDS: &[&str] = &["Clip", "Max", "Min"];
@@ -230,25 +233,29 @@ impl<'g> Guard<'_, 'g> {
         name: &str,
         format: HalfFormat,
     ) -> Option<Reason> {
-        let values = self.graph.constant(name).ok()??.to_f32_vec()?;
-        let loss = format.loss(&values);
-        let n_nonzero = values.iter().filter(|v| **v != 0.0).count() as u64;
-        if loss.overflowed > 0 && !BOUNDS.contains(&node.op()) {
-            let finite = values.iter().copied().filter(|v| v.is_finite());
-            let extreme = finite.fold(0.0_f32, |a, b| if b.abs() > a.abs() { b } else { a });
-            return Some(Reason::ConstantOverflow {
-                value: name.to_owned(),
-                constant: extreme,
-            });
+        let tensor = self.graph.constant(name).ok()??;
+        if tensor.data_type() != DataType::F32 {
+            return None;
         }
-        if n_nonzero > 0 && loss.flushed == n_nonzero {
-            let largest = values.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
-            return Some(Reason::ConstantVanishes {
-                value: name.to_owned(),
-                constant: largest,
-            });
+        let mut seen = Magnitude::default();
+        let mut values: Vec<f32> = Vec::with_capacity(PIECE_BYTES / size_of::<f32>());
+        for piece in tensor.bytes().chunks(PIECE_BYTES) {
+            values.clear();
+            values.extend(piece.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)));
+            seen.observe(&values);
         }
-        None
+        let mut rounded = [seen.largest];
+        format.round_in_place(&mut rounded);
+        let value = name.to_owned();
+        if rounded[0].is_infinite() && !BOUNDS.contains(&node.op()) {
+            let mut elements = tensor.to_f32_vec()?.into_iter();
+            let constant = elements.find(|v| v.abs().to_bits() == seen.largest.to_bits())?;
+            return Some(Reason::ConstantOverflow { value, constant });
+        }
+        (rounded[0] == 0.0 && seen.largest > 0.0).then_some(Reason::ConstantVanishes {
+            value,
+            constant: seen.largest,
+        })
     }
 
     /// Without observation: operators that can overflow, normalizations, and what a huge constant flows into.

@@ -290,12 +290,10 @@ impl<'g> Rewrite<'_, 'g> {
                 }
             });
         }
-        for name in inputs.filter(|name| {
-            !graph
-                .initializer
-                .iter()
-                .any(|t| t.name.as_deref() == Some(name))
-        }) {
+        for name in inputs {
+            if self.frame().graph.initializer(name).is_some() {
+                continue;
+            }
             let of_border = handed.unwrap_or_else(|| self.pass.io.of(name));
             self.settle(name, |before| {
                 if before == DataType::F32 {
@@ -506,7 +504,9 @@ impl<'g> Rewrite<'_, 'g> {
         match frame.graph.constant(value) {
             Ok(Some(tensor)) if fixed && tensor.data_type() == DataType::F32 => {
                 let saturate = self.wanted.get(value).is_some_and(|w| !w.beyond_bounds);
-                match narrowed_later(&frame.graph, value, &other, wanted, saturate) {
+                let late = (scope == 0)
+                    .then(|| narrowed_later(&frame.graph, value, &other, wanted, saturate));
+                match late.flatten() {
                     Some(message) => frame.patch.set_initializer_message(message),
                     None => frame
                         .patch
@@ -544,6 +544,7 @@ impl<'g> Rewrite<'_, 'g> {
             .map(|name| (name, None))
             .chain(of_nodes)
             .collect();
+        let is_main = self.frames.len() == 1;
         for (name, id) in all {
             let frame = self.frames.last_mut().expect("a graph is being rewritten");
             let native = match (frame.types.get(name), frame.native.get(name)) {
@@ -556,7 +557,9 @@ impl<'g> Rewrite<'_, 'g> {
                 continue;
             };
             let saturate = self.wanted.get(name).is_some_and(|w| !w.beyond_bounds);
-            if let Some(message) = narrowed_later(&frame.graph, name, name, native, saturate) {
+            if is_main
+                && let Some(message) = narrowed_later(&frame.graph, name, name, native, saturate)
+            {
                 frame.patch.set_initializer_message(message);
                 continue;
             }
