@@ -8,6 +8,8 @@
 //! A pass proposes a patch and never touches the graph; it declines with a reason where it cannot prove that it may
 //! rewrite. This crate never runs a model and reads no file.
 
+mod cost;
+mod filters;
 mod names;
 mod pass;
 mod plan;
@@ -15,6 +17,7 @@ mod precision;
 mod simplify;
 mod targets;
 
+pub use cost::multiplications;
 pub use pass::{
     Decline, Numerics, Outcome, Pass, PassContext, PassError, PassMeta, PassReport, run_pass,
     run_pass_with,
@@ -23,7 +26,9 @@ pub use plan::{
     Decision, Override, OverrideError, Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence,
     RangeStudy, RangeTally, Reason, normalization_nodes,
 };
-pub use precision::{ConvertHalf, InsertQdq, IoTypes, PerChannel, StoreFloat16, StripMetadata};
+pub use precision::{
+    ConvertHalf, InsertQdq, IoTypes, PerChannel, RoundFilters, StoreFloat16, StripMetadata,
+};
 pub use simplify::{
     CLEANUP, ChannelNorms, Dump, Ended, Entry, FUSIONS, FoldBatchNorm, FoldConstants, FoldPad,
     FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish, FuseLayerNorm,
@@ -37,6 +42,7 @@ pub use targets::{Float16, TARGETS, Target, target_by_name};
 /// Every pass, for `tilecast explain` and the generated reference.
 pub const PASSES: &[&PassMeta] = &[
     &precision::INSERT_QDQ,
+    &precision::ROUND_FILTERS,
     &precision::CONVERT_HALF,
     &precision::STORE_FLOAT16,
     &precision::STRIP_METADATA,

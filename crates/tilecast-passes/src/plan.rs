@@ -169,6 +169,13 @@ pub enum Reason {
     Unobserved,
     /// All its neighbours compute in FP32.
     BetweenSingles,
+    /// INT8 costs too much quality here for what it saves.
+    Sensitive {
+        /// PSNR against FP32 when this node alone is INT8, dB.
+        psnr_db: f64,
+    },
+    /// Only the nodes under measurement are INT8.
+    Probe,
 }
 
 impl fmt::Display for Reason {
@@ -233,6 +240,10 @@ impl fmt::Display for Reason {
             Self::FeedsSmallValues => "computes what a root or divisor of small values reads",
             Self::Unobserved => "can overflow, and no calibration images say that it does not",
             Self::BetweenSingles => "all its neighbours are in FP32",
+            Self::Sensitive { psnr_db } => {
+                return write!(f, "INT8 here alone costs {psnr_db:.1} dB against FP32");
+            }
+            Self::Probe => "not under measurement",
         })
     }
 }
@@ -252,6 +263,14 @@ pub struct Decision {
     pub reason: Reason,
     /// Whether it is in a graph inside another node: a branch, or the body of a loop.
     pub nested: bool,
+}
+
+impl Decision {
+    /// Node name, or the name of its first output where it has none.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        handle(&self.node, &self.value)
+    }
 }
 
 /// Precision of every node that computes with floats, in graph order; nodes of nested graphs behind the one that holds
@@ -403,6 +422,16 @@ impl PrecisionPlan {
         self.index.get(value).map(|&index| &self.decisions[index])
     }
 
+    /// Gives the node whose first output is `value` another precision, for a reason that was found later.
+    ///
+    /// # Panics
+    /// The plan has no such node.
+    pub fn change(&mut self, value: &str, precision: Precision, reason: Reason) {
+        let decision = &mut self.decisions[self.index[value]];
+        decision.precision = precision;
+        decision.reason = reason;
+    }
+
     /// Whether the node whose first output is `value` was given `precision`.
     #[must_use]
     pub fn is(&self, value: Option<&str>, precision: Precision) -> bool {
@@ -424,11 +453,7 @@ impl PrecisionPlan {
     /// Patterns of overrides that match no node: nearly always a typing error.
     #[must_use]
     pub fn unmatched<'o>(&self, overrides: &'o [Override]) -> Vec<&'o str> {
-        let matches = |o: &Override| {
-            self.decisions
-                .iter()
-                .any(|d| o.pattern.matches(handle(&d.node, &d.value)))
-        };
+        let matches = |o: &Override| self.decisions.iter().any(|d| o.pattern.matches(d.label()));
         overrides
             .iter()
             .filter(|o| !matches(o))

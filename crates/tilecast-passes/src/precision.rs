@@ -2,15 +2,18 @@
 
 mod convert_half;
 mod insert_qdq;
+mod round_filters;
 mod store_float16;
 mod strip_metadata;
 
 pub use convert_half::{ConvertHalf, IoTypes};
 pub use insert_qdq::{InsertQdq, PerChannel};
+pub use round_filters::RoundFilters;
 pub use store_float16::StoreFloat16;
 pub use strip_metadata::StripMetadata;
 
 pub(crate) use convert_half::META as CONVERT_HALF;
 pub(crate) use insert_qdq::META as INSERT_QDQ;
+pub(crate) use round_filters::META as ROUND_FILTERS;
 pub(crate) use store_float16::META as STORE_FLOAT16;
 pub(crate) use strip_metadata::META as STRIP_METADATA;

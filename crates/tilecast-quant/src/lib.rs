@@ -18,6 +18,8 @@
 
 mod bias;
 mod binning;
+mod channel_sums;
+mod half_filter;
 mod half_float;
 mod histogram;
 mod histogram_serde;
@@ -32,6 +34,7 @@ pub use bias::{
     QuantizeBiasError, QuantizedBias, RaisedScales, quantize_bias, raise_weight_scales_for_bias,
 };
 pub use binning::MAX_BINS_PER_SIDE;
+pub use channel_sums::ChannelSums;
 pub use half_float::{HalfFormat, HalfLoss};
 pub use histogram::{Bin, Histogram};
 pub use histogram_serde::DecodeHistogramError;

@@ -141,6 +141,22 @@ pub fn largest_sum(values: &[f32], dims: &[usize], reduced: &[bool], terms: Term
     }
 }
 
+/// Plain sums over all axes but one, per position along that one; in float64, in an order that the shape fixes.
+///
+/// # Panics
+/// `values` does not have as many elements as `dims` says, or there is no such axis.
+pub(crate) fn kept_axis_sums(values: &[f32], dims: &[usize], axis: usize) -> Vec<f64> {
+    assert_eq!(dims.iter().product::<usize>(), values.len());
+    let outer = dims[..axis].iter().product();
+    let inner = dims[axis + 1..].iter().product();
+    let mut sums = vec![0.0; dims[axis]];
+    let axes = [(outer, true), (dims[axis], false), (inner, true)];
+    // An innermost axis of one element would be walked element by element.
+    let n_axes = if inner == 1 { 2 } else { 3 };
+    add(values, &axes[..n_axes], &mut sums, &|x| x);
+    sums
+}
+
 fn add(values: &[f32], axes: &[(usize, bool)], sums: &mut [f64], term: &impl Fn(f64) -> f64) {
     match axes {
         [] => sums[0] += term(f64::from(values[0])),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tilecast_onnx::{Model, mixed_float_operands};
 use tilecast_passes::{
     ConvertHalf, Float16, InsertQdq, IoTypes, Override, PassReport, PerChannel, Pins, PlanRequest,
-    Precision, PrecisionPlan, StoreFloat16, StripMetadata, Target, run_pass,
+    Precision, PrecisionPlan, RangeEvidence, RoundFilters, StoreFloat16, StripMetadata, Target,
+    run_pass,
 };
 use tilecast_quant::{HalfFormat, Range};
 
@@ -68,7 +69,7 @@ impl ArtifactRequest {
         InsertQdq::calibrated_values(&model.graph(), plan, self.target)
     }
 
-    /// Carries the plan out on a copy of `model`.
+    /// Carries the plan out on a copy of `model`, with what calibration saw of its values.
     ///
     /// # Errors
     /// A pass meets something that it must handle and cannot.
@@ -77,16 +78,21 @@ impl ArtifactRequest {
         model: &Model,
         plan: &PrecisionPlan,
         ranges: &BTreeMap<String, Range>,
+        evidence: Option<&RangeEvidence>,
     ) -> Result<(Model, Vec<PassReport>), Failure> {
         let before = model;
         let mut model = model.clone();
+        let mut reports = Vec::new();
+        if let Some(evidence) = evidence {
+            reports.push(run_pass(&RoundFilters { plan, evidence }, &mut model)?);
+        }
         let qdq = InsertQdq {
             plan,
             target: self.target,
             per_channel: self.per_channel,
             ranges,
         };
-        let mut reports = vec![run_pass(&qdq, &mut model)?];
+        reports.push(run_pass(&qdq, &mut model)?);
         reports.push(match self.target.float16 {
             Float16::Store if self.precision == Precision::Int8 => {
                 run_pass(&StoreFloat16 { plan }, &mut model)?

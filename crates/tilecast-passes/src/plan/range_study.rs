@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tilecast_onnx::{DataType, Graph, Model, infer_types};
-use tilecast_quant::Magnitude;
+use tilecast_quant::{ChannelSums, Magnitude};
 
 use super::inner_sums::{Inside, ObservedSum, inside};
+use crate::filters::ChannelAxis;
 
 /// Which values of a model are to be observed, and what of each.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,15 @@ pub struct RangeStudy {
     values: Vec<String>,
     /// Per value: the sums over it that some node makes.
     sums: Vec<Vec<ObservedSum>>,
+    /// Per value: the axes along which some node multiplies it with constant weights.
+    channels: Vec<BTreeSet<ChannelAxis>>,
+}
+
+/// What some node wants to know of a value.
+#[derive(Default)]
+struct Wanted {
+    sums: BTreeSet<ObservedSum>,
+    channels: BTreeSet<ChannelAxis>,
 }
 
 /// What was seen so far. Tallies of the same study merge to the same result in any order.
@@ -20,6 +30,7 @@ pub struct RangeStudy {
 pub struct RangeTally {
     magnitudes: Vec<Magnitude>,
     sums: Vec<Vec<f64>>,
+    channels: Vec<Vec<ChannelSums>>,
 }
 
 /// What a whole calibration saw, by name.
@@ -27,6 +38,7 @@ pub struct RangeTally {
 pub struct RangeEvidence {
     magnitudes: BTreeMap<String, Magnitude>,
     sums: BTreeMap<ObservedSum, f64>,
+    means: BTreeMap<(String, ChannelAxis), Vec<f64>>,
 }
 
 impl RangeStudy {
@@ -36,7 +48,7 @@ impl RangeStudy {
         let graph = model.graph();
         let types = infer_types(&graph);
         let computed = computed_values(&graph);
-        let mut wanted: BTreeMap<&str, BTreeSet<ObservedSum>> = BTreeMap::new();
+        let mut wanted: BTreeMap<&str, Wanted> = BTreeMap::new();
         let inputs = graph.inputs().filter_map(|v| v.name.as_deref());
         for name in inputs.chain(computed.iter().copied()) {
             let data_type = types.get(name).copied();
@@ -50,17 +62,25 @@ impl RangeStudy {
         for (_, node) in graph.nodes() {
             if let Inside::Sum(sum) = inside(&graph, node, model.opset()) {
                 for part in sum.parts {
-                    if let Some(sums) = wanted.get_mut(part.value.as_str()) {
-                        sums.insert(part);
+                    if let Some(wanted) = wanted.get_mut(part.value.as_str()) {
+                        wanted.sums.insert(part);
                     }
                 }
             }
+            if let (Some(axis), Some(weights)) = (ChannelAxis::of(node), node.input_name(1))
+                && graph.initializer(weights).is_some()
+                && let Some(wanted) = wanted.get_mut(node.input_name(0).unwrap_or_default())
+            {
+                wanted.channels.insert(axis);
+            }
         }
-        let (values, sums) = wanted
-            .into_iter()
-            .map(|(name, sums)| (name.to_owned(), sums.into_iter().collect()))
-            .unzip();
-        Self { values, sums }
+        let mut study = Self::default();
+        for (name, wanted) in wanted {
+            study.values.push(name.to_owned());
+            study.sums.push(wanted.sums.into_iter().collect());
+            study.channels.push(wanted.channels);
+        }
+        study
     }
 
     /// Names of the values to observe, sorted.
@@ -75,6 +95,11 @@ impl RangeStudy {
         RangeTally {
             magnitudes: vec![Magnitude::default(); self.values.len()],
             sums: self.sums.iter().map(|sums| vec![0.0; sums.len()]).collect(),
+            channels: self
+                .channels
+                .iter()
+                .map(|axes| vec![ChannelSums::default(); axes.len()])
+                .collect(),
         }
     }
 
@@ -87,13 +112,28 @@ impl RangeStudy {
         for (sum, seen) in self.sums[value].iter().zip(&mut tally.sums[value]) {
             *seen = seen.max(sum.view.largest_sum(elements, dims, sum.terms));
         }
+        for (axis, sums) in self.channels[value].iter().zip(&mut tally.channels[value]) {
+            if let Some(axis) = axis.position(dims.len()) {
+                sums.observe(elements, dims, axis);
+            }
+        }
     }
 
     /// What the tally saw, by name.
     #[must_use]
     pub fn evidence(&self, tally: &RangeTally) -> RangeEvidence {
         let sums = self.sums.iter().flatten().cloned();
+        let mut means = BTreeMap::new();
+        let seen = self.channels.iter().zip(&tally.channels);
+        for (name, (axes, seen)) in self.values.iter().zip(seen) {
+            for (axis, seen) in axes.iter().zip(seen) {
+                if let Some(of_channels) = seen.means() {
+                    means.insert((name.clone(), *axis), of_channels);
+                }
+            }
+        }
         RangeEvidence {
+            means,
             magnitudes: self
                 .values
                 .iter()
@@ -119,6 +159,10 @@ impl RangeTally {
         for (mine, theirs) in mine.zip(other.sums.iter().flatten()) {
             *mine = mine.max(*theirs);
         }
+        let mine = self.channels.iter_mut().flatten();
+        for (mine, theirs) in mine.zip(other.channels.iter().flatten()) {
+            mine.merge(theirs);
+        }
     }
 }
 
@@ -136,6 +180,11 @@ impl RangeEvidence {
             .iter()
             .map(|(name, m)| (name.as_str(), m.non_finite));
         counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// Mean of each channel of a value that some node multiplies with weights along `axis`.
+    pub(crate) fn channel_means(&self, value: &str, axis: ChannelAxis) -> Option<&[f64]> {
+        self.means.get(&(value.to_owned(), axis)).map(Vec::as_slice)
     }
 
     pub(super) fn sum(&self, sum: &ObservedSum) -> Option<f64> {

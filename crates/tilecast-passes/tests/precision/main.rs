@@ -8,4 +8,5 @@ mod convert_half;
 mod insert_qdq;
 mod keep_in_range;
 mod precision_plan;
+mod round_filters;
 mod traps;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 
 use tilecast_exec::Engine;
-use tilecast_passes::{PrecisionPlan, RangeStudy};
+use tilecast_passes::{PrecisionPlan, RangeEvidence, RangeStudy};
 use tilecast_quant::estimator_by_name;
 
 use super::prepare_stage::PreparedJob;
@@ -21,6 +21,8 @@ pub(super) struct CalibratedJob {
     pub(super) plans: Vec<PrecisionPlan>,
     /// One per prepared target: range by name of the value.
     pub(super) ranges: Vec<BTreeMap<String, CalibratedRange>>,
+    /// One per prepared target, where some artifact computes in 16 bits.
+    pub(super) evidence: Vec<Option<RangeEvidence>>,
 }
 
 pub(super) fn calibrate(
@@ -87,16 +89,22 @@ pub(super) fn calibrate(
         .iter()
         .map(|table| table.ranges(estimator.as_ref()))
         .collect::<Result<_, _>>()?;
+    let evidence: Vec<_> = options
+        .iter()
+        .zip(&tables)
+        .map(|(options, table)| options.evidence(table))
+        .collect();
     for (index, (request, _)) in job.artifacts.iter().enumerate() {
-        let target = prepared.target_of(index);
-        let evidence = options[target].evidence(&tables[target]);
         if request.computes_in_half() {
-            plans[index].keep_in_range(&prepared.targets[target].prepared.model, evidence.as_ref());
+            let target = prepared.target_of(index);
+            let model = &prepared.targets[target].prepared.model;
+            plans[index].keep_in_range(model, evidence[target].as_ref());
         }
     }
     Ok(CalibratedJob {
         prepared,
         plans,
         ranges,
+        evidence,
     })
 }

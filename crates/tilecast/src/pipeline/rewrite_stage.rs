@@ -36,6 +36,7 @@ pub(super) fn rewrite(
                     &prepared.targets[target].prepared.model,
                     &calibrated.plans[index],
                     &ranges,
+                    calibrated.evidence[target].as_ref(),
                 )
                 .map_err(|f| f.about(format!("artifact `{}`", request.name)))?;
             models.push(rewritten);

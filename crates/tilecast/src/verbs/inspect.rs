@@ -180,7 +180,7 @@ fn sizes(model: &Model) -> BTreeMap<&'static str, usize> {
             .into_iter()
             .map(|value| (value, unit))
             .collect();
-        if let Ok((converted, _)) = request.rewrite(model, &plan, &ranges) {
+        if let Ok((converted, _)) = request.rewrite(model, &plan, &ranges, None) {
             sizes.insert(name, converted.stored_bytes() as usize);
         }
     }
