@@ -6,6 +6,7 @@ mod inspect;
 mod lint;
 mod quantize;
 mod run;
+mod sensitivity;
 mod simplify;
 mod verify;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Simplify(simplify::Arguments),
     /// Convert a model to one precision, without a recipe.
     Convert(convert::Arguments),
+    /// Measure what INT8 costs in each place.
+    Sensitivity(sensitivity::Arguments),
     /// Run a model over an image or a folder, tile by tile.
     Run(run::Arguments),
     /// Judge a model against another on images.
@@ -51,6 +54,7 @@ impl Command {
             Self::Explain(arguments) => arguments.run(),
             Self::Simplify(arguments) => arguments.run(&cx),
             Self::Convert(arguments) => arguments.run(&cx),
+            Self::Sensitivity(arguments) => arguments.run(&cx),
             Self::Run(arguments) => arguments.run(&cx),
             Self::Verify(arguments) => arguments.run(&cx),
         }

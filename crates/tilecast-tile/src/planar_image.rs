@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Size;
+use crate::{Rect, Size};
 
 /// How many bits a sample has in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +116,29 @@ impl PlanarImage {
     #[must_use]
     pub fn icc_profile(&self) -> Option<&Arc<[u8]>> {
         self.icc_profile.as_ref()
+    }
+
+    /// A part of the image, or of an image `scale` times as large.
+    ///
+    /// # Panics
+    /// The rectangle reaches beyond the image.
+    #[must_use]
+    pub fn crop(&self, part: Rect, scale: usize) -> Self {
+        let (height, width) = (part.height * scale, part.width * scale);
+        let (top, left) = (part.top * scale, part.left * scale);
+        assert!(
+            top + height <= self.size.height && left + width <= self.size.width,
+            "{part:?} times {scale} of an image of {}",
+            self.size
+        );
+        let mut data = Vec::with_capacity(self.channels * height * width);
+        for channel in 0..self.channels {
+            for row in top..top + height {
+                data.extend_from_slice(&self.row(channel, row)[left..left + width]);
+            }
+        }
+        Self::new(self.channels, Size { height, width }, data, self.bit_depth)
+            .with_icc_profile(self.icc_profile.clone())
     }
 
     /// The samples, without a copy.

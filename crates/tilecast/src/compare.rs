@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use tilecast_exec::Engine;
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
 use tilecast_onnx::Model;
@@ -16,7 +17,7 @@ use tilecast_tile::{
 use crate::Failure;
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
-use crate::images::ImageFile;
+use crate::images::{ImageFile, Sample};
 
 /// How models are compared.
 #[derive(Clone, Debug)]
@@ -84,7 +85,46 @@ pub(crate) fn compare(
     };
     images
         .iter()
-        .map(|image| compare_image(&reference, &candidates, image, options, &tiles))
+        .map(|file| {
+            compare_sample(&reference, &candidates, &file.read_both()?, options, &tiles)
+                .map_err(|f| f.about(file.path.display()))
+        })
+        .collect()
+}
+
+/// The same over images in memory, each run whole. They are shared out over the cores.
+///
+/// # Errors
+/// A model cannot be run, or the user interrupts.
+pub(crate) fn compare_whole(
+    engine: &dyn Engine,
+    reference: &Model,
+    candidates: &[Model],
+    samples: &[Sample],
+    options: &CompareOptions<'_>,
+    cx: &Context<'_>,
+) -> Result<Vec<ImageComparison>, Failure> {
+    let runner = |model| TiledRunner::new(engine, model, options.value_range);
+    let reference = runner(reference)?;
+    let candidates = candidates
+        .iter()
+        .map(runner)
+        .collect::<Result<Vec<_>, _>>()?;
+    let tiles = TileCounter {
+        // What is done is counted by the caller, in units of its own.
+        cx: &cx.silent(),
+        done: AtomicUsize::new(0),
+    };
+    let options = CompareOptions {
+        tile_px: None,
+        ..options.clone()
+    };
+    samples
+        .par_iter()
+        .map(|sample| {
+            compare_sample(&reference, &candidates, sample, &options, &tiles)
+                .map_err(|f| f.about(&sample.name))
+        })
         .collect()
 }
 
@@ -110,19 +150,16 @@ pub(crate) fn count_tiles(
     Ok(total)
 }
 
-fn compare_image(
+fn compare_sample(
     reference: &TiledRunner<'_>,
     candidates: &[TiledRunner<'_>],
-    file: &ImageFile,
+    sample: &Sample,
     options: &CompareOptions<'_>,
     tiles: &TileCounter<'_>,
 ) -> Result<ImageComparison, Failure> {
-    let image = file.read()?;
-    let truth = file.read_truth()?;
+    let Sample { image, truth, .. } = sample;
     let plan = options.geometry.plan(image.size(), options.tile_px)?;
-    let about = |f: Failure| f.about(file.path.display());
-    let run =
-        |runner: &TiledRunner<'_>, plan: &TilePlan| tiles.run(runner, &image, plan).map_err(about);
+    let run = |runner: &TiledRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan);
     let expected = run(reference, &plan)?;
     let tiling = if plan.n_tiles() > 1 {
         let whole = run(reference, &options.geometry.plan(image.size(), None)?)?;
@@ -137,10 +174,8 @@ fn compare_image(
             .transpose()?;
         Ok(compared.map(|c| c.error))
     };
-    let reference_truth = against_truth(&expected).map_err(|f: Failure| {
-        f.about(file.path.display())
-            .with_help("give ground truth of the output's size")
-    })?;
+    let reference_truth = against_truth(&expected)
+        .map_err(|f: Failure| f.with_help("give ground truth of the output's size"))?;
     let mut scores = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let output = run(candidate, &plan)?;
@@ -155,7 +190,7 @@ fn compare_image(
     }
     let size = image.size();
     Ok(ImageComparison {
-        name: file.name(),
+        name: sample.name.clone(),
         size_px: [size.height, size.width],
         n_tiles: plan.n_tiles(),
         tiling,

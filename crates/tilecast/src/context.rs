@@ -63,6 +63,15 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The same without a listener, for parts that are no unit of work of their own.
+    #[must_use]
+    pub(crate) fn silent(&self) -> Self {
+        Self {
+            reporter: &Silent,
+            cancelled: self.cancelled,
+        }
+    }
+
     /// Tells the listener.
     pub fn emit(&self, event: &Event<'_>) {
         self.reporter.event(event);

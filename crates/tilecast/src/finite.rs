@@ -1,18 +1,23 @@
 //! Whether a converted model stays finite: every node of it is looked at while it runs, because a later node may hide what
 //! an earlier one has lost.
 
+use std::sync::atomic::AtomicUsize;
+
 use serde::Serialize;
 use tilecast_exec::{Engine, Unseen};
 use tilecast_onnx::Model;
 use tilecast_passes::{RangeEvidence, RangeStudy};
 
 use crate::Failure;
+use crate::calibrate::{CalibrateOptions, calibrate};
+use crate::context::Context;
+use crate::images::ImageFile;
 use crate::prepare::{noise_inputs, sizes};
 
 /// What was found when the converted model ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FiniteCheck {
-    /// What it ran on: `calibration images` or `noise`.
+    /// What it ran on: `calibration images`, `held-out images` or `noise`.
     pub on: &'static str,
     /// NaN and infinite elements of its outputs.
     pub in_outputs: u64,
@@ -63,6 +68,17 @@ impl FiniteCheck {
         check
     }
 
+    /// The first node to blame, in words that continue a sentence; empty where there is none.
+    #[must_use]
+    pub fn blame(&self) -> String {
+        self.nodes.first().map_or_else(String::new, |first| {
+            format!(
+                "; first at {}, {} of whose elements are NaN or infinite",
+                first.node, first.count
+            )
+        })
+    }
+
     /// Runs both models on noise.
     ///
     /// # Errors
@@ -91,4 +107,25 @@ impl FiniteCheck {
         }
         Ok(Self::new("noise", converted, &evidence[1], &evidence[0]))
     }
+}
+
+/// Extremes of every value of a model over all tiles of all images. `options` say how these are tiled.
+///
+/// # Errors
+/// As [`calibrate`].
+pub(crate) fn observe_all(
+    engine: &dyn Engine,
+    model: &Model,
+    images: &[ImageFile],
+    options: CalibrateOptions<'_>,
+    done: &AtomicUsize,
+    cx: &Context<'_>,
+) -> Result<RangeEvidence, Failure> {
+    let options = CalibrateOptions {
+        values: Vec::new(),
+        study: Some(RangeStudy::of(model)),
+        ..options
+    };
+    let table = calibrate(engine, model, images, &options, done, cx)?;
+    Ok(options.evidence(&table).unwrap_or_default())
 }

@@ -36,6 +36,12 @@ impl Geometry {
         &self.analysis
     }
 
+    /// How many times larger than its input the output is.
+    #[must_use]
+    pub(crate) fn scale(&self) -> usize {
+        self.scale
+    }
+
     /// The plan for an image; `tile_px` None runs it whole.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tilecast_tile::{PlanarImage, list_images, read_image};
+use tilecast_tile::{PlanarImage, Rect, Size, list_images, read_image};
 
 use crate::{Failure, FailureKind};
 
@@ -33,12 +33,63 @@ impl ImageFile {
         Ok(read_image(&self.path)?)
     }
 
-    /// Reads the ground truth.
+    /// Reads the input and the ground truth.
     ///
     /// # Errors
     /// As [`ImageFile::read`].
-    pub(crate) fn read_truth(&self) -> Result<Option<PlanarImage>, Failure> {
-        Ok(self.truth.as_deref().map(read_image).transpose()?)
+    pub(crate) fn read_both(&self) -> Result<Sample, Failure> {
+        Ok(Sample {
+            name: self.name(),
+            image: self.read()?,
+            truth: self.truth.as_deref().map(read_image).transpose()?,
+        })
+    }
+}
+
+/// An image and its ground truth.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// File name.
+    pub(crate) name: String,
+    /// The network's input.
+    pub(crate) image: PlanarImage,
+    /// What the network should make of it, where that is known; `scale` times as large.
+    pub(crate) truth: Option<PlanarImage>,
+}
+
+impl Sample {
+    /// The middle of the image, at most `side_px` high and wide. `scale` is how many times larger the ground truth is.
+    ///
+    /// # Errors
+    /// The ground truth has another size.
+    pub(crate) fn middle(&self, side_px: usize, scale: usize) -> Result<Self, Failure> {
+        let Size { height, width } = self.image.size();
+        let part = Rect {
+            top: height.saturating_sub(side_px) / 2,
+            left: width.saturating_sub(side_px) / 2,
+            height: height.min(side_px),
+            width: width.min(side_px),
+        };
+        let large = Size {
+            height: height * scale,
+            width: width * scale,
+        };
+        if let Some(other) = self.truth.as_ref().filter(|t| t.size() != large) {
+            return Err(Failure::new(
+                FailureKind::Usage,
+                format!(
+                    "the ground truth of `{}` has {} px, the network gives {large}",
+                    self.name,
+                    other.size()
+                ),
+            )
+            .with_help("give ground truth of the output's size"));
+        }
+        Ok(Self {
+            name: self.name.clone(),
+            image: self.image.crop(part, 1),
+            truth: self.truth.as_ref().map(|t| t.crop(part, scale)),
+        })
     }
 }
 

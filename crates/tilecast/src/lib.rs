@@ -1,7 +1,7 @@
 //! tilecast: FP32 ONNX image models to verified release models.
 //!
 //! Reading order: [`recipe`] (what the user asks for) → [`quantize`] (the main job, stage by stage) → the other verbs
-//! ([`inspect`], [`lint`], [`convert`], [`run`], [`verify`], [`explain`]) → [`report`] (what comes out).
+//! ([`inspect`], [`lint`], [`convert`], [`sensitivity`], [`run`], [`verify`], [`explain`]) → [`report`] (what comes out).
 //!
 //! Everything that takes time gets a [`Context`]: events go to its listener, and its flag ends the work. This crate
 //! prints nothing and reads no environment.
@@ -20,6 +20,7 @@ mod geometry;
 mod images;
 mod pipeline;
 mod prepare;
+mod sensitivity;
 mod stages;
 mod verbs;
 
@@ -29,6 +30,7 @@ pub use finite::{FiniteCheck, NonFiniteNode};
 pub use pipeline::{QuantizeSettings, Quantized, quantize};
 pub use prepare::EqualityCheck;
 pub use report::PlannedNode;
+pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
 pub use tilecast_passes::Precision as ConvertPrecision;
 pub use verbs::convert::{Check as ConvertCheck, ConvertOutcome, ConvertSettings, convert};
@@ -36,5 +38,6 @@ pub use verbs::explain::explain;
 pub use verbs::inspect::{Inspection, inspect};
 pub use verbs::lint::{LintOutcome, lint};
 pub use verbs::run::{RunOutcome, RunSettings, run};
+pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, sensitivity};
 pub use verbs::simplify::{SimplifyOutcome, SimplifySettings, simplify};
 pub use verbs::verify::{Verification, VerifySettings, verify};

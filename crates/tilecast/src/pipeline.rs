@@ -5,6 +5,7 @@
 mod calibrate_stage;
 mod lint_stage;
 mod load_stage;
+mod mix_stage;
 mod prepare_stage;
 mod report_stage;
 mod rewrite_stage;
@@ -65,6 +66,7 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
     let rewritten = rewrite_stage::rewrite(calibrated, clock, cx)?;
     let saved = save_stage::save(rewritten, &folder, clock, cx)?;
     let validated = validate_stage::validate(saved, &engine, clock, cx)?;
-    let report = report_stage::report(validated, &folder, clock, cx)?;
+    let mixed = mix_stage::mix(validated, &folder, &engine, clock, cx)?;
+    let report = report_stage::report(mixed, &folder, clock, cx)?;
     Ok(Quantized { report, folder })
 }

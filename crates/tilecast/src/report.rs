@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tilecast_analysis::{Finding, TilingAnalysis};
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
-use tilecast_passes::{Decision, PrecisionPlan, SimplifyReport};
+use tilecast_passes::{PrecisionPlan, SimplifyReport};
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
+use crate::finite::FiniteCheck;
 use crate::prepare::EqualityCheck;
+use crate::sensitivity::Mixture;
 use crate::stages::StageCost;
 
 pub use crate::calibrate::CalibratedRange;
@@ -213,6 +215,10 @@ pub struct ArtifactReport {
     pub plan: Vec<PlannedNode>,
     /// What the passes did.
     pub passes: Vec<tilecast_passes::PassReport>,
+    /// Where the artifact stopped being finite; null where its outputs are.
+    pub finite: Option<FiniteCheck>,
+    /// How INT8 was mixed with wider nodes to meet the gates; null where INT8 alone met them.
+    pub mixture: Option<Mixture>,
     /// Quality against FP32 and the ground truth.
     #[serde(flatten)]
     pub quality: Quality,
@@ -234,17 +240,10 @@ pub struct PlannedNode {
 impl PlannedNode {
     /// Every node of a plan, in graph order.
     pub(crate) fn of_plan(plan: &PrecisionPlan) -> Vec<Self> {
-        let label = |d: &Decision| {
-            if d.node.is_empty() {
-                d.value.clone()
-            } else {
-                d.node.clone()
-            }
-        };
         plan.decisions()
             .iter()
             .map(|d| Self {
-                node: label(d),
+                node: d.label().to_owned(),
                 op: d.op.clone(),
                 precision: d.precision.name(),
                 reason: d.reason.to_string(),
@@ -332,6 +331,33 @@ pub struct Gates {
     pub max_drop_db: Option<f64>,
     /// Most that may be lost on any image, dB.
     pub max_worst_drop_db: Option<f64>,
+}
+
+impl Gates {
+    /// Whether anything is limited.
+    pub(crate) fn any(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// The limits that a small sample must meet for the whole to meet these: both were measured on the same artifact, and
+    /// what they differ by is taken to stay.
+    pub(crate) fn on_sample(&self, whole: &Quality, sample: &Quality) -> Self {
+        let value = |quality: &Quality, gate: &str| {
+            let verdict = quality.gates.iter().find(|v| v.gate == gate);
+            verdict.and_then(|v| v.value)
+        };
+        let shifted = |gate: &str, limit: Option<f64>| {
+            let difference = value(sample, gate).zip(value(whole, gate));
+            limit.map(|limit| limit + difference.map_or(0.0, |(sample, whole)| sample - whole))
+        };
+        Self {
+            min_psnr_db: shifted("min_psnr_db", self.min_psnr_db),
+            min_worst_psnr_db: shifted("min_worst_psnr_db", self.min_worst_psnr_db),
+            min_ssim: shifted("min_ssim", self.min_ssim),
+            max_drop_db: shifted("max_drop_db", self.max_drop_db),
+            max_worst_drop_db: shifted("max_worst_drop_db", self.max_worst_drop_db),
+        }
+    }
 }
 
 impl Quality {

@@ -5,5 +5,6 @@ pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod run;
+pub(crate) mod sensitivity;
 pub(crate) mod simplify;
 pub(crate) mod verify;

@@ -1,8 +1,11 @@
 //! Gates: a run that finishes and is not good enough.
 
+use prost::Message;
 use serde_json::Value;
+use tilecast_onnx::Tensor;
+use tilecast_onnx::proto::ModelProto;
 
-use crate::support::{Folder, SRVGG};
+use crate::support::{Folder, SRVGG, sample_model};
 
 #[test]
 fn a_missed_gate_is_reported_and_ends_with_1() {
@@ -78,4 +81,36 @@ fn verify_judges_by_its_gates() {
     let json = folder.run(&format!("{verify} --min-psnr 99 --json"));
     json.assert_code(1);
     assert_eq!(json.json()["passed"], false);
+}
+
+/// Convolutions of this size overflow float16; an override has the last word, and what comes of it is found and named.
+#[test]
+fn an_artifact_that_is_not_finite_fails_and_its_first_node_is_named() {
+    let folder = Folder::with_images();
+    let mut model = ModelProto::decode(sample_model(SRVGG).as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let weights = graph.initializer.iter_mut().find(|t| t.dims.len() == 4);
+    let weights = weights.unwrap();
+    let tensor = Tensor::from_proto(weights).unwrap();
+    let values = tensor.to_f32_vec().unwrap();
+    let largest = values.iter().fold(0.0_f32, |a, v| a.max(v.abs()));
+    let values: Vec<f32> = values.iter().map(|v| v / largest * 6e4).collect();
+    let name = weights.name.clone().unwrap();
+    *weights = Tensor::from_f32(tensor.dims().to_vec(), &values).to_proto(&name);
+    folder.write("model.onnx", model.encode_to_vec());
+    let recipe = String::from_utf8(folder.read("recipe.yaml")).unwrap();
+    let first = recipe.find("artifacts:").unwrap();
+    let overrides =
+        "artifacts:\n  - { precision: fp16, overrides: [{ nodes: \"*\", precision: fp16 }] }\n";
+    folder.write("recipe.yaml", format!("{}{overrides}", &recipe[..first]));
+    let outcome = folder.run("quantize recipe.yaml --out out --set model=model.onnx");
+    outcome.assert_code(1);
+    let report: Value = serde_json::from_slice(&folder.read("out/report.json")).unwrap();
+    let artifact = &report["artifacts"][0];
+    assert!(artifact["psnr_db"].is_null());
+    assert_eq!(artifact["finite"]["on"], "held-out images");
+    let node = artifact["finite"]["nodes"][0]["node"].as_str().unwrap();
+    assert!(node.contains("Conv"), "{node}");
+    let page = String::from_utf8(folder.read("out/report.md")).unwrap();
+    assert!(page.contains(&format!("first at {node}")), "{page}");
 }

@@ -1,10 +1,11 @@
-//! Stage 8: the report is put together, judged by the gates and written as JSON and Markdown.
+//! Stage 9: the report is put together, judged by the gates and written as JSON and Markdown.
 
 use std::path::Path;
 
 use tilecast_onnx::write_atomically;
 
 use super::load_stage::{file_facts, sha256};
+use super::mix_stage::MixedJob;
 use super::prepare_stage::{PreparedJob, PreparedTarget};
 use super::validate_stage::ValidatedJob;
 use crate::context::Context;
@@ -18,13 +19,21 @@ use crate::verbs::inspect::count_parameters;
 use crate::{Failure, FailureKind};
 
 pub(super) fn report(
-    validated: ValidatedJob,
+    mixed: MixedJob,
     folder: &Path,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Report, Failure> {
     cx.check()?;
-    let ValidatedJob { saved, images } = validated;
+    let MixedJob {
+        validated,
+        mut mixtures,
+    } = mixed;
+    let ValidatedJob {
+        saved,
+        images,
+        non_finite,
+    } = validated;
     let rewritten = saved.rewritten;
     let calibrated = rewritten.calibrated;
     let PreparedJob { linted, targets } = calibrated.prepared;
@@ -66,6 +75,8 @@ pub(super) fn report(
             nodes: plan.counts(),
             plan: PlannedNode::of_plan(plan),
             passes,
+            finite: non_finite[index].clone(),
+            mixture: mixtures[index].take(),
             quality: Quality::new(&images, index, gates),
         });
     }

@@ -6,6 +6,7 @@ use tilecast_onnx::Model;
 
 use super::load_stage::sha256;
 use super::rewrite_stage::RewrittenJob;
+use crate::artifact::ArtifactRequest;
 use crate::context::{Context, Event};
 use crate::report::REPORT_FILES;
 use crate::stages::StageClock;
@@ -32,12 +33,6 @@ pub(super) fn save(
     cx: &Context<'_>,
 ) -> Result<SavedJob, Failure> {
     let job = &rewritten.calibrated.prepared.linted.job;
-    let stem = job
-        .model
-        .path()
-        .file_stem()
-        .map(|s| s.to_string_lossy().into_owned())
-        .unwrap_or_default();
     let files = clock.run(cx, "save", "artifacts", rewritten.models.len(), || {
         std::fs::create_dir_all(folder).map_err(|e| {
             Failure::new(
@@ -60,18 +55,32 @@ pub(super) fn save(
         let mut files = Vec::new();
         for ((request, _), (model, _)) in job.artifacts.iter().zip(&rewritten.models) {
             cx.check()?;
-            let file_name = format!("{stem}-{}.onnx", request.name);
-            let path = folder.join(&file_name);
-            model.save(&path)?;
-            let model = Model::load(&path)?;
-            files.push(SavedArtifact {
-                file_name,
-                sha256: sha256(&model.to_bytes()),
-                model,
-            });
+            files.push(write_artifact(&job.model, request, model, folder)?);
             cx.emit(&Event::Progress { done: files.len() });
         }
         Ok::<_, Failure>(files)
     })?;
     Ok(SavedJob { rewritten, files })
+}
+
+/// Writes one artifact, named after the FP32 model and itself, and reads it back.
+///
+/// # Errors
+/// The file cannot be written or read.
+pub(super) fn write_artifact(
+    fp32: &Model,
+    request: &ArtifactRequest,
+    model: &Model,
+    folder: &Path,
+) -> Result<SavedArtifact, Failure> {
+    let stem = fp32.path().file_stem().unwrap_or_default();
+    let file_name = format!("{}-{}.onnx", stem.to_string_lossy(), request.name);
+    let path = folder.join(&file_name);
+    model.save(&path)?;
+    let model = Model::load(&path)?;
+    Ok(SavedArtifact {
+        file_name,
+        sha256: sha256(&model.to_bytes()),
+        model,
+    })
 }

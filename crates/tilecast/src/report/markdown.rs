@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{ArtifactReport, Report, TilingFacts};
+use crate::finite::FiniteCheck;
 
 /// The report as GitHub-flavoured Markdown.
 #[must_use]
@@ -100,11 +101,15 @@ fn verdict(artifact: &ArtifactReport) -> String {
             format!("{} {} is {value}", g.gate, g.limit)
         })
         .collect();
-    match (artifact.quality.passed, failed.is_empty()) {
-        (true, _) => "passed".to_owned(),
-        (false, true) => "**failed**: the output is not finite".to_owned(),
-        (false, false) => format!("**failed**: {}", failed.join(", ")),
+    if artifact.quality.passed {
+        return "passed".to_owned();
     }
+    let failed = match failed.is_empty() {
+        true => "the output is not finite".to_owned(),
+        false => failed.join(", "),
+    };
+    let blame = artifact.finite.as_ref().map(FiniteCheck::blame);
+    format!("**failed**: {failed}{}", blame.unwrap_or_default())
 }
 
 fn tiling(tiling: &TilingFacts, out: &mut String) -> std::fmt::Result {

@@ -18,7 +18,7 @@ use tilecast_tile::ValueRange;
 use crate::artifact::ArtifactRequest;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
 use crate::context::{Context, Event};
-use crate::finite::FiniteCheck;
+use crate::finite::{FiniteCheck, observe_all};
 use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
 use crate::prepare::{prepare, raise_opset_for};
@@ -111,7 +111,8 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     if request.computes_in_half() {
         plan.keep_in_range(&model, seen.evidence.as_ref());
     }
-    let (converted, passes) = request.rewrite(&model, &plan, &seen.ranges)?;
+    let (converted, passes) =
+        request.rewrite(&model, &plan, &seen.ranges, seen.evidence.as_ref())?;
     cx.check()?;
     let finite = match settings.check {
         Check::Skip => None,
@@ -282,16 +283,12 @@ fn check_finite(
     let check = match &seen.evidence {
         Some(before) => {
             let analysis = analyze(model).ok();
-            let options = CalibrateOptions {
-                study: Some(RangeStudy::of(converted)),
-                ..calibrate_options(settings, analysis.as_ref())
-            };
+            let options = calibrate_options(settings, analysis.as_ref());
             let total = count_tiles(&seen.images, &options)?;
-            let table = clock.run(cx, "check", "tiles", total, || {
+            let found = clock.run(cx, "check", "tiles", total, || {
                 let done = AtomicUsize::new(0);
-                calibrate(engine, converted, &seen.images, &options, &done, cx)
+                observe_all(engine, converted, &seen.images, options, &done, cx)
             })?;
-            let found = options.evidence(&table).unwrap_or_default();
             FiniteCheck::new("calibration images", converted, &found, before)
         }
         None => match FiniteCheck::on_noise(engine, model, converted) {
@@ -305,13 +302,7 @@ fn check_finite(
             Err(failure) => return Err(failure),
         },
     };
-    let blame = check.nodes.first().map(|first| {
-        format!(
-            "; first at {}, {} of whose elements are NaN or infinite",
-            first.node, first.count
-        )
-    });
-    let blame = blame.unwrap_or_default();
+    let blame = check.blame();
     if check.in_outputs > 0 {
         let message = format!(
             "`{}` as {} gives {} NaN or infinite output elements on {}{blame}",

@@ -1,0 +1,85 @@
+//! `tilecast sensitivity`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use tilecast::{Context, Failure, SensitivityOutcome, SensitivitySettings};
+
+use super::{DEFAULT_MEMORY_BYTES, json};
+use crate::printer::Output;
+
+/// Arguments of `sensitivity`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// FP32 ONNX model.
+    model: PathBuf,
+    /// Folder of images; a quarter of them is measured on, the others are calibrated on.
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Runtime that INT8 is made for.
+    #[arg(long, default_value = "generic")]
+    target: String,
+    /// Side fed to the network, pixels.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    tile: u32,
+    /// Share of the images that is held out for measuring.
+    #[arg(long, default_value_t = 0.25, value_parser = share)]
+    holdout: f64,
+    /// Also keep the JSON document in this file.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if share > 0.0 && share < 1.0 {
+        Ok(share)
+    } else {
+        Err("it lies between 0 and 1".to_owned())
+    }
+}
+
+impl Arguments {
+    pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
+        let settings = SensitivitySettings {
+            model: self.model,
+            images: self.images,
+            holdout: self.holdout,
+            target: self.target,
+            tile_px: self.tile as usize,
+            memory_bytes: DEFAULT_MEMORY_BYTES,
+            output: self.output,
+        };
+        let outcome = tilecast::sensitivity(&settings, cx)?;
+        let text = if self.json {
+            json(&outcome)?
+        } else {
+            human(&outcome)
+        };
+        Ok(Output::success(text))
+    }
+}
+
+fn human(outcome: &SensitivityOutcome) -> String {
+    let db = |value: Option<f64>| value.map_or("not finite".to_owned(), |v| format!("{v:.2} dB"));
+    let mut text = format!(
+        "{} nodes in INT8 together: {}; each alone, the most costly for what it saves first:\n",
+        outcome.nodes.len(),
+        db(outcome.all_int8_db)
+    );
+    for node in &outcome.nodes {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {:>12}  {:5.1} % of the work  {} ({})",
+            db(node.psnr_db),
+            100.0 * node.work,
+            node.node,
+            node.op
+        );
+    }
+    text
+}

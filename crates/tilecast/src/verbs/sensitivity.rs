@@ -1,0 +1,198 @@
+//! `sensitivity`: what INT8 costs in each place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+
+use serde::Serialize;
+use tilecast_analysis::analyze;
+use tilecast_exec::{Engine, TractEngine};
+use tilecast_onnx::{Model, write_atomically};
+use tilecast_passes::{Precision, PrecisionPlan, SimplifyOptions};
+use tilecast_quant::{Range, estimator_by_name};
+use tilecast_tile::ValueRange;
+
+use super::convert::{check_output_folder, find_target};
+use crate::artifact::ArtifactRequest;
+use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
+use crate::compare::CompareOptions;
+use crate::context::Context;
+use crate::geometry::Geometry;
+use crate::images::{ImageSet, find_images, split};
+use crate::pipeline::default_artifact;
+use crate::prepare::prepare;
+use crate::sensitivity::{NodeSensitivity, Probe};
+use crate::stages::{StageClock, StageCost};
+use crate::{Failure, FailureKind};
+
+/// What to measure, and on what.
+#[derive(Clone, Debug)]
+pub struct SensitivitySettings {
+    /// FP32 model file.
+    pub model: PathBuf,
+    /// Folder of images: some are calibrated on, the middle tiles of the others are measured on.
+    pub images: PathBuf,
+    /// Share of the images that is held out for measuring, 0 to 1.
+    pub holdout: f64,
+    /// Target runtime, by name.
+    pub target: String,
+    /// Side fed to the network, pixels.
+    pub tile_px: usize,
+    /// Most bytes that tiles in flight may take together.
+    pub memory_bytes: u64,
+    /// Where the document is kept, beside being printed.
+    pub output: Option<PathBuf>,
+}
+
+/// The candidates, the most costly for what they save first; the JSON document of `sensitivity`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SensitivityOutcome {
+    /// Format of this document.
+    pub schema: &'static str,
+    /// Model file.
+    pub model: String,
+    /// Target runtime.
+    pub target: &'static str,
+    /// Side of the measured tiles, pixels.
+    pub tile: usize,
+    /// Images that ranges were taken from.
+    pub calibrated_on: Vec<String>,
+    /// Images that were measured on.
+    pub measured_on: Vec<String>,
+    /// Mean PSNR against FP32 with every candidate in INT8, dB; null where the output is not finite.
+    pub all_int8_db: Option<f64>,
+    /// One entry per candidate.
+    pub nodes: Vec<NodeSensitivity>,
+    /// Time and memory per stage.
+    pub stages: Vec<StageCost>,
+}
+
+/// Measures what INT8 costs in each place where the target would run it, all else in FP32.
+///
+/// # Errors
+/// A file cannot be read or written, the model cannot be run or tiled, or the user interrupts.
+pub fn sensitivity(
+    settings: &SensitivitySettings,
+    cx: &Context<'_>,
+) -> Result<SensitivityOutcome, Failure> {
+    let target = find_target(&settings.target)?;
+    if let Some(output) = &settings.output {
+        check_output_folder(output)?;
+    }
+    let original = Model::load(&settings.model)?;
+    let images = split(find_images(&settings.images, None)?, settings.holdout)?;
+    let geometry = Geometry::new(analyze(&original)?)?;
+    let request = default_artifact(Precision::Int8, target);
+    let engine = TractEngine::new();
+    let clock = &mut StageClock::default();
+    let model = clock
+        .run(cx, "prepare", "targets", 0, || {
+            prepare(
+                &original,
+                SimplifyOptions::for_target(target),
+                None,
+                &engine,
+            )
+        })?
+        .model;
+    let plan = request.plan(&model);
+    let ranges = calibrated(
+        settings, &model, &request, &plan, &images, &geometry, &engine, clock, cx,
+    )?;
+    let samples = images.holdout.iter().map(|file| {
+        let sample = file.read_both()?.middle(settings.tile_px, geometry.scale());
+        sample.map_err(|f| f.about(file.path.display()))
+    });
+    let samples = samples.collect::<Result<Vec<_>, _>>()?;
+    let probe = Probe {
+        engine: &engine,
+        model: &model,
+        request: &request,
+        plan: &plan,
+        ranges: &ranges,
+        evidence: None,
+        samples: &samples,
+        options: CompareOptions {
+            geometry: &geometry,
+            tile_px: None,
+            memory_bytes: settings.memory_bytes,
+            value_range: ValueRange::UNIT,
+        },
+    };
+    let (all_int8_db, nodes) =
+        clock.run(cx, "rank nodes", "nodes", probe.n_candidates(), || {
+            let (point, _) = probe.measure(&[], &crate::report::Gates::default(), cx)?;
+            Ok::<_, Failure>((point.psnr_db, probe.rank(cx)?))
+        })?;
+    let names = |files: &[crate::images::ImageFile]| files.iter().map(|f| f.name()).collect();
+    let outcome = SensitivityOutcome {
+        schema: "tilecast.sensitivity/1",
+        model: settings.model.display().to_string(),
+        target: target.name,
+        tile: settings.tile_px,
+        calibrated_on: names(&images.calibration),
+        measured_on: names(&images.holdout),
+        all_int8_db,
+        nodes,
+        stages: clock.costs().to_vec(),
+    };
+    if let Some(output) = &settings.output {
+        save(&outcome, output)?;
+    }
+    Ok(outcome)
+}
+
+/// Ranges of the activations that the plan quantizes.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of it is what a calibration is"
+)]
+fn calibrated(
+    settings: &SensitivitySettings,
+    model: &Model,
+    request: &ArtifactRequest,
+    plan: &PrecisionPlan,
+    images: &ImageSet,
+    geometry: &Geometry,
+    engine: &dyn Engine,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<BTreeMap<String, Range>, Failure> {
+    let options = CalibrateOptions {
+        values: request.calibrated_values(model, plan),
+        study: None,
+        analysis: Some(geometry.analysis()),
+        tile_px: Some(settings.tile_px),
+        memory_bytes: settings.memory_bytes,
+        value_range: ValueRange::UNIT,
+    };
+    let total = count_tiles(&images.calibration, &options)?;
+    let table = clock.run(cx, "calibrate", "tiles", total, || {
+        calibrate(
+            engine,
+            model,
+            &images.calibration,
+            &options,
+            &AtomicUsize::new(0),
+            cx,
+        )
+    })?;
+    let estimator = estimator_by_name("percentile")
+        .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
+    let ranges = table.ranges(estimator.as_ref())?;
+    Ok(ranges
+        .into_iter()
+        .map(|(name, r)| (name, r.range()))
+        .collect())
+}
+
+fn save(outcome: &SensitivityOutcome, path: &std::path::Path) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(outcome)
+        .map_err(|e| Failure::new(FailureKind::Internal, format!("cannot encode JSON: {e}")))?;
+    write_atomically(path, text.as_bytes()).map_err(|e| {
+        Failure::new(
+            FailureKind::Io,
+            format!("cannot write `{}`: {e}", path.display()),
+        )
+    })
+}
