@@ -7,8 +7,10 @@
 //! Reading order: `statistics` → `report` (what a benchmark gives back) → `python` (the other tools) → the benchmarks.
 
 mod half;
+mod int8;
 mod large;
 mod nafnet;
+mod pairs;
 mod parse;
 mod process;
 mod python;
@@ -51,6 +53,13 @@ const BENCHMARKS: &[Benchmark] = &[
         page: Some("docs/half.md"),
         rounds: 5,
         run: half::run,
+    },
+    Benchmark {
+        name: "int8",
+        summary: "INT8 models: PSNR, speed, bytes, and calibration, beside onnxruntime's quantize_static",
+        page: Some("docs/int8.md"),
+        rounds: 21,
+        run: int8::run,
     },
     Benchmark {
         name: "parse",

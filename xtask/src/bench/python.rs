@@ -10,12 +10,13 @@ use super::{BenchError, checkout};
 const SCRIPTS: &str = "xtask/src/bench";
 
 /// Versions that the figures in the documents were measured with.
-const PINNED: [(&str, &str); 6] = [
+const PINNED: [(&str, &str); 7] = [
     ("onnx", "1.23.2"),
     ("onnxruntime", "1.31.1"),
     ("onnxslim", "0.1.98"),
     ("onnxsim", "0.8.1"),
     ("numpy", "2.4.6"),
+    ("pillow", "13.0.0"),
     ("onnxconverter-common", "1.16.0"),
 ];
 
@@ -87,6 +88,13 @@ pub(super) fn run(python: &Path, script: &str, args: &[&Path]) -> Result<Output,
         .args(args)
         .output()
         .map_err(|e| BenchError::file(&path, e))
+}
+
+/// The last line of what a script that failed had to say, with its status.
+pub(super) fn complaint(output: &Output) -> String {
+    let message = String::from_utf8_lossy(&output.stderr);
+    let last = message.lines().rev().find(|line| !line.trim().is_empty());
+    format!("{} ({})", last.unwrap_or("no message"), output.status)
 }
 
 pub(super) fn script_path(script: &str) -> PathBuf {

@@ -5,25 +5,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use tilecast_onnx::Model;
 use tilecast_passes::{SimplifyOptions, TARGETS, Target, simplify};
 
-use super::python::{self, Dialog};
+use super::pairs::{self, Case, Run, Runs, THREADS, speed};
+use super::python;
 use super::report::{Report, Table};
-use super::statistics::Quartiles;
 use super::{BenchError, Options, checkout, progress, scratch};
-
-/// Numbers of threads that onnxruntime is given.
-const THREADS: [usize; 2] = [1, 2];
 
 /// The other tools.
 const OTHERS: [&str; 2] = ["onnxslim", "onnxsim"];
 
 /// Height and width of the input: samples are trained on such crops, exports are small networks.
-const SAMPLE_PX: usize = 256;
-const EXPORT_PX: usize = 96;
+pub(super) const SAMPLE_PX: usize = 256;
+pub(super) const EXPORT_PX: usize = 96;
 
 /// A model and what the tools made of it.
 #[derive(Debug, Serialize)]
@@ -43,29 +40,7 @@ struct Candidate {
     #[serde(skip)]
     path: PathBuf,
     /// By number of threads.
-    runs: BTreeMap<usize, Run>,
-}
-
-/// What `ort_pairs.py` says of a candidate.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-enum Run {
-    Done {
-        /// Time of the export over that of the candidate, per round.
-        ratios: Vec<f64>,
-        /// Largest absolute difference of an output over its range.
-        difference: f64,
-    },
-    Failed {
-        error: String,
-    },
-}
-
-/// A line of `ort_pairs.py`.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    threads: usize,
-    candidates: BTreeMap<String, Run>,
+    runs: Runs,
 }
 
 /// Measures.
@@ -164,15 +139,7 @@ fn other(
         .find_map(|line| line.strip_prefix("nodes ")?.parse().ok());
     let nodes = match nodes {
         Some(nodes) if output.status.success() => Ok(nodes),
-        _ => {
-            let message = String::from_utf8_lossy(&output.stderr);
-            let last = message.lines().rev().find(|line| !line.trim().is_empty());
-            Err(format!(
-                "{} ({})",
-                last.unwrap_or("no message"),
-                output.status
-            ))
-        }
+        _ => Err(python::complaint(&output)),
     };
     Ok(Candidate {
         tool: tool.to_owned(),
@@ -190,34 +157,22 @@ fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
 
 /// Has onnxruntime run everything.
 fn measure(options: &Options, subjects: &mut [(PathBuf, Subject)]) -> Result<(), BenchError> {
-    let cases: Vec<_> = subjects
+    let cases: Vec<Case> = subjects
         .iter()
         .map(|(path, subject)| {
             let made = subject.candidates.iter().filter(|c| c.nodes.is_ok());
-            let made: BTreeMap<&str, &Path> =
-                made.map(|c| (c.tool.as_str(), c.path.as_path())).collect();
-            json!({
-                "name": subject.name,
-                "reference": path,
-                "shape": [1, 3, subject.side_px, subject.side_px],
-                "candidates": made,
-            })
+            Case {
+                name: subject.name.clone(),
+                reference: path.clone(),
+                shape: [1, 3, subject.side_px, subject.side_px],
+                candidates: made.map(|c| (c.tool.clone(), c.path.clone())).collect(),
+            }
         })
         .collect();
-    let job = json!({ "threads": THREADS, "rounds": options.rounds, "cases": cases });
-    let mut script = Dialog::start(&options.python, "ort_pairs.py")?;
-    script.say(&job.to_string())?;
-    script.hush();
-    for (_, subject) in subjects {
-        progress(&format!("running {}", subject.name));
-        for _ in THREADS {
-            let mut answer: Answer = serde_json::from_str(&script.hear()?)
-                .map_err(|e| BenchError::step("reading what ort_pairs.py said", e))?;
-            for candidate in &mut subject.candidates {
-                if let Some(run) = answer.candidates.remove(&candidate.tool) {
-                    candidate.runs.insert(answer.threads, run);
-                }
-            }
+    let answers = pairs::measure(options, &cases)?;
+    for ((_, subject), mut runs) in subjects.iter_mut().zip(answers) {
+        for candidate in &mut subject.candidates {
+            candidate.runs = runs.remove(&candidate.tool).unwrap_or_default();
         }
     }
     Ok(())
@@ -248,7 +203,12 @@ fn report(options: &Options, versions: Vec<(String, String)>, subjects: &[Subjec
             tables.push(table(
                 format!("Times as fast as exported, {threads} thread(s), median (quartiles)"),
                 &["model"],
-                &|s| s.candidates.iter().map(|c| speed(c, threads)).collect(),
+                &|s| {
+                    s.candidates
+                        .iter()
+                        .map(|c| speed(c.runs.get(&threads)))
+                        .collect()
+                },
             ));
         }
     }
@@ -269,16 +229,6 @@ fn report(options: &Options, versions: Vec<(String, String)>, subjects: &[Subjec
         versions,
         results: json!(subjects),
         ..Report::default()
-    }
-}
-
-fn speed(candidate: &Candidate, threads: usize) -> String {
-    match candidate.runs.get(&threads) {
-        Some(Run::Done { ratios, .. }) => {
-            Quartiles::of(ratios).map_or_else(String::new, Quartiles::text)
-        }
-        Some(Run::Failed { .. }) => "does not run".into(),
-        None => "–".into(),
     }
 }
 
@@ -329,29 +279,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_and_shown() {
-        let line = r#"{"name": "m", "threads": 2, "reference_ms": [1.0], "candidates":
-            {"a": {"ratios": [1.0, 1.2, 1.4], "difference": 2e-7}, "b": {"error": "Fail: no"}}}"#;
-        let mut answer: Answer = serde_json::from_str(line).unwrap();
-        let mut candidate = |tool: &str, nodes| Candidate {
+    fn candidates_are_shown() {
+        let done = Run::Done {
+            ratios: vec![1.0, 1.2, 1.4],
+            difference: 2e-7,
+        };
+        let failed = Run::Failed {
+            error: "Fail: no".into(),
+        };
+        let candidate = |tool: &str, nodes, run: Option<Run>| Candidate {
             tool: tool.into(),
             nodes,
             path: PathBuf::new(),
-            runs: answer
-                .candidates
-                .remove(tool)
-                .map(|run| (2, run))
-                .into_iter()
-                .collect(),
+            runs: run.map(|run| (2, run)).into_iter().collect(),
         };
         let subjects = [Subject {
             name: "m".into(),
             side_px: 8,
             nodes: 9,
             candidates: vec![
-                candidate("a", Ok(3)),
-                candidate("b", Ok(4)),
-                candidate("c", Err("ValueError: no (exit status: 1)".into())),
+                candidate("a", Ok(3), Some(done)),
+                candidate("b", Ok(4), Some(failed)),
+                candidate("c", Err("ValueError: no (exit status: 1)".into()), None),
             ],
         }];
         let options = Options {
