@@ -139,18 +139,21 @@ impl Filters {
         self.share
     }
 
-    /// Position in the weights, and input channel, of every weight of one filter.
+    /// Position in the weights, and input channel, of every weight of one filter: tap after tap, and for each all channels, the
+    /// order in which kernels for images whose channels lie side by side go through them.
     pub(crate) fn weights_of(&self, filter: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let per_group = self.n_channels / self.groups;
         let filters_per_group = self.n_filters / self.groups;
         let (group, within) = (filter / filters_per_group, filter % filters_per_group);
-        (0..per_group).flat_map(move |index| {
-            let channel = group * per_group + index;
-            let start = match self.layout {
-                Layout::FilterFirst => filter * per_group + index,
-                Layout::ChannelFirst => channel * filters_per_group + within,
-            };
-            (0..self.taps).map(move |tap| (start * self.taps + tap, channel))
+        (0..self.taps).flat_map(move |tap| {
+            (0..per_group).map(move |index| {
+                let channel = group * per_group + index;
+                let start = match self.layout {
+                    Layout::FilterFirst => filter * per_group + index,
+                    Layout::ChannelFirst => channel * filters_per_group + within,
+                };
+                (start * self.taps + tap, channel)
+            })
         })
     }
 }
@@ -169,7 +172,7 @@ mod tests {
         let third: Vec<_> = filters.weights_of(2).collect();
         assert_eq!(
             third,
-            [(12, 3), (13, 3), (14, 4), (15, 4), (16, 5), (17, 5)]
+            [(12, 3), (14, 4), (16, 5), (13, 3), (15, 4), (17, 5)]
         );
 
         let transposed = conv("ConvTranspose").with_attribute(attribute::ints("strides", &[2, 2]));
@@ -178,7 +181,7 @@ mod tests {
         assert_eq!(filters.share().to_bits(), 0.25_f64.to_bits());
         // The fifth filter is the second of the second group, whose channels are 2 and 3.
         let fifth: Vec<_> = filters.weights_of(4).collect();
-        assert_eq!(fifth, [(14, 2), (15, 2), (20, 3), (21, 3)]);
+        assert_eq!(fifth, [(14, 2), (20, 3), (15, 2), (21, 3)]);
 
         let gemm = node("Gemm", "", &["x", "w", "b"], &["y"]);
         let filters = Filters::of(&gemm, &[3, 2]).unwrap();

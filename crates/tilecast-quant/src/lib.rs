@@ -24,6 +24,7 @@ mod half_float;
 mod histogram;
 mod histogram_serde;
 mod magnitude;
+mod pairs;
 mod params;
 mod quantize;
 mod range;
@@ -39,6 +40,7 @@ pub use half_float::{HalfFormat, HalfLoss};
 pub use histogram::{Bin, Histogram};
 pub use histogram_serde::DecodeHistogramError;
 pub use magnitude::{Magnitude, Terms, largest_sum};
+pub use pairs::raise_scale_for_pairs;
 pub use quantize::{dequantize_slice, fake_quantize_in_place, quantize_slice, quantize_value};
 pub use range::{
     ClippedFraction, CreateEstimatorError, EstimateError, MinMax, Percentile, RangeEstimator,

@@ -17,6 +17,7 @@ mod json;
 mod model_failures;
 mod output_failures;
 mod recipe_failures;
+mod sensitivity;
 mod simplify;
 mod support;
 mod text;
