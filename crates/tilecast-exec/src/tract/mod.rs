@@ -7,7 +7,6 @@
 mod allow_list;
 mod attributes;
 mod build;
-mod guard;
 mod ops;
 mod session;
 

@@ -12,9 +12,10 @@ use tract_onnx::tract_hir::internal::{
     ensure,
 };
 
-use super::guard::guarded;
 use super::ops::Observe;
 use super::{NAME, build};
+use crate::border::check_inputs;
+use crate::guard::guarded;
 use crate::lower::{Constant, LoweredGraph};
 use crate::{HostTensor, Observer, RunError, Session, SessionOptions, Unseen};
 
@@ -45,7 +46,7 @@ impl TractSession {
             .collect();
         // tract keeps weights repacked inside its operators, where they cannot be counted; they have about this size.
         let weight_bytes: usize = lowered.constants.values().map(Constant::bytes).sum();
-        let (plan, activation_bytes) = guarded(|| {
+        let (plan, activation_bytes) = guarded(|| -> TractResult<_> {
             // An environment variable could switch float32 products to bfloat16 operands; a setting made here wins.
             ensure!(
                 knobs::set_str("TRACT_AMX_BF16", "false"),
@@ -79,8 +80,8 @@ impl TractSession {
             engine: NAME,
             reason,
         };
-        self.check_inputs(inputs).map_err(fail)?;
-        guarded(|| {
+        check_inputs(inputs, &self.inputs).map_err(fail)?;
+        guarded(|| -> TractResult<_> {
             let inputs = inputs
                 .iter()
                 .map(|input| Ok(Tensor::from_shape(input.dims(), input.data())?.into_tvalue()))
@@ -107,25 +108,6 @@ impl TractSession {
                 .collect()
         })
         .map_err(fail)
-    }
-
-    fn check_inputs(&self, inputs: &[HostTensor]) -> Result<(), String> {
-        if inputs.len() != self.inputs.len() {
-            let names: Vec<&str> = self.inputs.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(format!(
-                "{} tensors given, the model has inputs {names:?}",
-                inputs.len()
-            ));
-        }
-        for (input, (name, dims)) in inputs.iter().zip(&self.inputs) {
-            if input.dims() != dims {
-                return Err(format!(
-                    "input `{name}` has shape {:?}, the session was prepared for {dims:?}",
-                    input.dims()
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
     python generate.py
 
 Versions used: onnx 1.23.2, onnxruntime 1.31.1, numpy 2.4.6. Inputs come from `values`, which
-`tests/tract/main.rs` has too. ONNX Runtime runs on one thread without graph optimizations, so that every
+`tests/engines/main.rs` has too. ONNX Runtime runs on one thread without graph optimizations, so that every
 node is computed as it is written, Q and DQ one after the other. Float16 models are run one node at a
 time: in one piece, ONNX Runtime drops the rounding between two nodes that it computes in float32. Files named like a model hold its outputs one after the other, float32 little-endian;
 the models themselves declare the shapes.

@@ -1,4 +1,7 @@
-//! The tract engine from the outside: against golden files, on small graphs, and on models that it must refuse.
+//! The engines from the outside: against golden files, on small graphs, and on models that they must refuse.
+//!
+//! Whatever holds for every engine is checked on each one that there is: tract always, ONNX Runtime where the build has the
+//! feature `ort` and the machine has the library. The rest says in its name or its file which engine it is about.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,13 +14,17 @@ mod fused_operands;
 mod goldens;
 mod lowering;
 mod observation;
+mod onnx_runtime;
 mod refusals;
 mod sampled;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tilecast_exec::{Engine, HostTensor, LoadError, Session, SessionOptions, TractEngine};
+use tilecast_exec::{
+    Engine, HostTensor, LibrarySearch, LoadError, OpenOrtError, OrtEngine, Session, SessionOptions,
+    TractEngine,
+};
 use tilecast_onnx::proto::{
     DimValue, Dimension, DimensionFields, GraphFields, GraphProto, ModelFields, ModelProto,
     NodeProto, OperatorSetIdFields, OperatorSetIdProto, TensorProto, TensorShapeFields,
@@ -25,6 +32,34 @@ use tilecast_onnx::proto::{
     ValueInfoFields, ValueInfoProto,
 };
 use tilecast_onnx::{DataType, Model};
+
+/// ONNX Runtime, if there is one; where only its library is missing, a message says that it is skipped.
+fn onnx_runtime() -> Option<OrtEngine> {
+    match OrtEngine::open(&LibrarySearch::from_variables(|name| {
+        std::env::var_os(name)
+    })) {
+        Ok(engine) => Some(engine),
+        Err(OpenOrtError::NotBuilt) => None,
+        Err(error @ OpenOrtError::NotFound { .. }) => {
+            eprintln!("skipped for ONNX Runtime: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Runs a check on every engine that there is.
+fn on_each_engine(check: impl Fn(&dyn Engine)) {
+    let on = |engine: &dyn Engine| {
+        // Shown where the check fails.
+        eprintln!("on {}", engine.name());
+        check(engine);
+    };
+    on(&TractEngine::new());
+    if let Some(engine) = onnx_runtime() {
+        on(&engine);
+    }
+}
 
 /// Floats in [0, 1) from an integer hash of the seed and the position; `golden/generate.py` has it too.
 fn values(seed: u32, n: usize) -> Vec<f32> {
@@ -117,6 +152,7 @@ impl Small {
             version: Some(self.opset),
         };
         ModelProto::from(ModelFields {
+            ir_version: Some(10),
             opset_import: vec![OperatorSetIdProto::from(opset)],
             graph: Some(GraphProto::from(graph)),
             ..ModelFields::default()
@@ -127,13 +163,13 @@ impl Small {
         Model::from_proto(self.proto()).unwrap()
     }
 
-    fn load(self) -> Result<Arc<dyn Session>, LoadError> {
-        TractEngine::new().load(&self.model(), &SessionOptions::default())
+    fn load(self, engine: &dyn Engine) -> Result<Arc<dyn Session>, LoadError> {
+        engine.load(&self.model(), &SessionOptions::default())
     }
 
-    fn run(self, input: &HostTensor) -> HostTensor {
+    fn run(self, engine: &dyn Engine, input: &HostTensor) -> HostTensor {
         let mut outputs = self
-            .load()
+            .load(engine)
             .unwrap()
             .run(std::slice::from_ref(input))
             .unwrap();

@@ -1,21 +1,20 @@
-//! The border to tract: a panic behind it becomes an error before it.
+//! The border to the crates that run models: a panic behind it becomes an error before it.
 //!
 //! tract has assertions that a hostile model can reach. Unwinding is caught here, and the message that the standard
-//! hook would print is kept quiet on the thread that is inside tract, and on that thread only.
+//! hook would print is kept quiet on the thread that is inside the engine, and on that thread only.
 
 use std::any::Any;
 use std::cell::Cell;
+use std::fmt::Display;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
-
-use tract_onnx::prelude::TractResult;
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a call into tract; an error or a panic inside comes back as its message.
-pub(super) fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
+/// Runs a call into an engine; an error or a panic inside comes back as its message.
+pub(crate) fn guarded<T, E: Display>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     install_hook();
     let outer = INSIDE.replace(true);
     // The caller drops whatever the call was working on, so nothing half-done is seen again.
@@ -57,14 +56,14 @@ mod tests {
 
     #[test]
     fn a_panic_and_an_error_come_back_as_text() {
-        assert_eq!(guarded(|| Ok(3)), Ok(3));
+        assert_eq!(guarded(|| Ok::<_, String>(3)), Ok(3));
         let numbers: Vec<u32> = Vec::new();
-        let panicked = guarded(|| Ok(numbers[7])).unwrap_err();
+        let panicked = guarded(|| Ok::<_, String>(numbers[7])).unwrap_err();
         assert!(
             panicked.contains("it panicked (index out of bounds"),
             "{panicked}"
         );
-        let failed = guarded(|| TractResult::<u32>::Ok("x".parse()?)).unwrap_err();
+        let failed = guarded(|| "x".parse::<u32>()).unwrap_err();
         assert!(failed.contains("invalid digit"), "{failed}");
         assert!(!INSIDE.get());
     }

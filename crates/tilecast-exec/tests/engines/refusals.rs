@@ -40,7 +40,7 @@ fn refusal(opset: i64, nodes: Vec<NodeProto>) -> String {
     let mut graph = Small::new(&DIMS, nodes, initializers);
     graph.opset = opset;
     graph
-        .load()
+        .load(&TractEngine::new())
         .expect_err("the model is to be refused")
         .to_string()
 }
@@ -264,7 +264,7 @@ fn types_that_are_not_computed_in_are_refused() {
     }
     let mut integers = Small::new(&DIMS, vec![node("Relu", "n", &["x"], &["y"])], vec![]);
     integers.input.0 = DataType::I32;
-    let error = integers.load().unwrap_err().to_string();
+    let error = integers.load(&TractEngine::new()).unwrap_err().to_string();
     assert!(
         error.contains("input `x`: it is int32; only float32, float16 and bfloat16"),
         "{error}"
@@ -397,14 +397,14 @@ fn shapes_must_be_concrete_and_agree_with_the_model() {
     }
     let mut unknown = Small::new(&DIMS, vec![node("Relu", "n", &["x"], &["y"])], vec![]);
     unknown.input.1 = vec![DimValue::DimValue(-3)];
-    let error = unknown.load().unwrap_err().to_string();
+    let error = unknown.load(&TractEngine::new()).unwrap_err().to_string();
     assert!(error.contains("input `x`: dimension 0 is -3"), "{error}");
 }
 
 #[test]
 fn inputs_of_a_run_must_be_those_of_the_session() {
     let session = Small::new(&DIMS, vec![node("Relu", "n", &["x"], &["y"])], vec![])
-        .load()
+        .load(&TractEngine::new())
         .unwrap();
     let error = session.run(&[]).unwrap_err().to_string();
     assert_eq!(
