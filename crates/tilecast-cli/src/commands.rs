@@ -13,7 +13,7 @@ mod verify;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
-use tilecast::{Context, Failure, FailureKind};
+use tilecast::{Context, EngineChoice, Failure, FailureKind, LibrarySearch};
 
 use crate::printer::{Output, Printer};
 
@@ -72,6 +72,30 @@ fn json(document: &impl Serialize) -> Result<String, Failure> {
 /// A size for people.
 fn megabytes(bytes: usize) -> String {
     format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
+/// Engines, as `--engine` names them.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum EngineName {
+    /// The embedded engine.
+    #[default]
+    Tract,
+    /// ONNX Runtime's CPU provider, from a library on this machine.
+    Ort,
+}
+
+impl EngineName {
+    fn choice(self) -> EngineChoice {
+        match self {
+            Self::Tract => EngineChoice::Tract,
+            Self::Ort => EngineChoice::Ort(onnxruntime()),
+        }
+    }
+}
+
+/// Where ONNX Runtime is looked for.
+fn onnxruntime() -> LibrarySearch {
+    LibrarySearch::from_variables(|name| std::env::var_os(name))
 }
 
 /// Bytes that tiles in flight may take where no recipe says otherwise.

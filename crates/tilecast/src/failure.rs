@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 use tilecast_analysis::AnalyzeError;
+use tilecast_exec::OpenOrtError;
 use tilecast_passes::{OverrideError, PassError};
 use tilecast_tile::{
     CompareImagesError, CreateRunnerError, ListImagesError, ListImagesErrorKind, PlanError,
@@ -175,6 +176,16 @@ impl From<ListImagesError> for Failure {
     fn from(error: ListImagesError) -> Self {
         let kind = match error.kind() {
             ListImagesErrorKind::Empty => FailureKind::Usage,
+            _ => FailureKind::Io,
+        };
+        Self::said(kind, &error)
+    }
+}
+
+impl From<OpenOrtError> for Failure {
+    fn from(error: OpenOrtError) -> Self {
+        let kind = match &error {
+            OpenOrtError::NotBuilt => FailureKind::Usage,
             _ => FailureKind::Io,
         };
         Self::said(kind, &error)

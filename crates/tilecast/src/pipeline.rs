@@ -1,4 +1,4 @@
-//! The main job, stage by stage: recipe → load → lint → prepare → plan → calibrate → rewrite → save → validate → report and gate.
+//! The main job, stage by stage: recipe → load → lint → prepare → plan → calibrate → rewrite → save → validate → time → report and gate.
 //!
 //! One file per stage under `pipeline/`, one type at each boundary, so that a stage cannot be skipped by accident.
 
@@ -11,11 +11,12 @@ mod report_stage;
 mod rewrite_stage;
 mod save_stage;
 mod settings;
+mod speed_stage;
 mod validate_stage;
 
 use std::path::{Path, PathBuf};
 
-use tilecast_exec::TractEngine;
+use tilecast_exec::{LibrarySearch, TractEngine};
 
 use crate::Failure;
 use crate::context::Context;
@@ -34,6 +35,8 @@ pub struct QuantizeSettings {
     pub out: Option<PathBuf>,
     /// `key=value` changes to the recipe.
     pub overrides: Vec<String>,
+    /// Where ONNX Runtime may be, in which the artifacts are timed.
+    pub onnxruntime: LibrarySearch,
 }
 
 /// What the main job made, and where.
@@ -67,6 +70,7 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
     let saved = save_stage::save(rewritten, &folder, clock, cx)?;
     let validated = validate_stage::validate(saved, &engine, clock, cx)?;
     let mixed = mix_stage::mix(validated, &folder, &engine, clock, cx)?;
-    let report = report_stage::report(mixed, &folder, clock, cx)?;
+    let timed = speed_stage::time(mixed, &settings.onnxruntime, clock, cx)?;
+    let report = report_stage::report(timed, &folder, clock, cx)?;
     Ok(Quantized { report, folder })
 }

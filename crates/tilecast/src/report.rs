@@ -19,6 +19,7 @@ use crate::stages::StageCost;
 
 pub use crate::calibrate::CalibratedRange;
 pub use crate::compare::TruthSummary;
+pub use crate::speed::{Latency, ModelSpeed, SpeedReport};
 pub use markdown::to_markdown;
 
 /// File names of the report, as JSON and as Markdown.
@@ -48,6 +49,8 @@ pub struct Report {
     pub calibration: CalibrationFacts,
     /// One entry per artifact, in the order of the recipe.
     pub artifacts: Vec<ArtifactReport>,
+    /// Speed and quality in ONNX Runtime, where the machine has it.
+    pub onnxruntime: SpeedReport,
     /// Time and memory per stage.
     pub stages: Vec<StageCost>,
     /// Whether every gate passed.

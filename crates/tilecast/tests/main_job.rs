@@ -9,7 +9,10 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 use tilecast::report::Gates;
-use tilecast::{Context, QuantizeSettings, Silent, VerifySettings, quantize, verify};
+use tilecast::{
+    Context, EngineChoice, LibrarySearch, QuantizeSettings, Silent, VerifySettings, quantize,
+    verify,
+};
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -58,6 +61,7 @@ fn compare(reference: &Path, candidate: &Path, images: &Path, tile_px: Option<us
         references: None,
         tile_px,
         memory_bytes: 2 << 30,
+        engine: EngineChoice::Tract,
         gates: Gates::default(),
     };
     serde_json::to_value(verify(&settings, &Context::new(&Silent, &NEVER)).unwrap()).unwrap()
@@ -70,6 +74,7 @@ fn the_sample_recipe_gives_verified_release_models() {
         recipe: repository("recipes/nafnet.yaml"),
         out: Some(folder.path().join("dist")),
         overrides: Vec::new(),
+        onnxruntime: LibrarySearch::default(),
     };
     let dist = quantize(&settings, &Context::new(&Silent, &NEVER))
         .unwrap()

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use tilecast::report::SpeedReport;
 use tilecast::{Context, Failure, QuantizeSettings, Quantized};
 
-use super::{json, megabytes};
+use super::{json, megabytes, onnxruntime};
 use crate::printer::Output;
 
 /// Arguments of `quantize`.
@@ -30,6 +31,7 @@ impl Arguments {
             recipe: self.recipe,
             out: self.out,
             overrides: self.overrides,
+            onnxruntime: onnxruntime(),
         };
         let quantized = tilecast::quantize(&settings, cx)?;
         let text = if self.json {
@@ -98,9 +100,42 @@ fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
             report.tiling.tile, psnr.mean, psnr.min
         )?;
     }
+    speed(&report.onnxruntime, out)?;
     writeln!(
         out,
         "report: {}",
         quantized.folder.join("report.md").display()
     )
+}
+
+/// Latencies of FP32 and of every artifact, on a line each.
+fn speed(speed: &SpeedReport, out: &mut String) -> std::fmt::Result {
+    let Some(fp32) = &speed.fp32 else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "in onnxruntime {}, one run on {:?}:",
+        speed.version.as_deref().unwrap_or_default(),
+        speed.input.as_deref().unwrap_or_default()
+    )?;
+    for model in [fp32].into_iter().chain(&speed.artifacts) {
+        write!(out, "  {}:", model.name)?;
+        if let Some(error) = &model.error {
+            write!(out, " {error}")?;
+        }
+        for (index, latency) in model.latency.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(
+                out,
+                "{separator} {:.1} ms at {} thread(s) ({:.2}x)",
+                latency.median_ms, latency.threads, latency.speedup
+            )?;
+        }
+        if let Some(psnr) = model.psnr_db {
+            write!(out, ", {:.2}/{:.2} dB", psnr.mean, psnr.min)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tilecast::{Context, Failure, RunSettings};
 
-use super::{DEFAULT_MEMORY_BYTES, json};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json};
 use crate::printer::Output;
 
 /// Arguments of `run`.
@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Side fed to the network, pixels; smaller images run whole.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     tile: u32,
+    /// Engine that runs the model.
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineName,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -34,6 +37,7 @@ impl Arguments {
             output: self.output,
             tile_px: self.tile as usize,
             memory_bytes: DEFAULT_MEMORY_BYTES,
+            engine: self.engine.choice(),
         };
         let outcome = tilecast::run(&settings, cx)?;
         if self.json {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tilecast::report::{Gates, Quality};
 use tilecast::{Context, Failure, VerifySettings};
 
-use super::{DEFAULT_MEMORY_BYTES, json};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json};
 use crate::printer::Output;
 
 /// Arguments of `verify`.
@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// Most that may be lost against the ground truth in the mean, dB.
     #[arg(long, value_name = "DB", requires = "references")]
     max_drop: Option<f64>,
+    /// Engine that runs the models.
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineName,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -45,6 +48,7 @@ impl Arguments {
             references: self.references,
             tile_px: self.tile.map(|t| t as usize),
             memory_bytes: DEFAULT_MEMORY_BYTES,
+            engine: self.engine.choice(),
             gates: Gates {
                 min_psnr_db: self.min_psnr,
                 max_drop_db: self.max_drop,

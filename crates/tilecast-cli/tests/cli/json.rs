@@ -57,6 +57,22 @@ fn quantize_prints_its_report() {
     assert_eq!(report["schema"], "tilecast.report/1");
     assert_eq!(report["passed"], true);
 
+    let speed = &report["onnxruntime"];
+    if speed["source"] == "measured" {
+        let keys = [
+            ("version", "text"),
+            ("input", "list"),
+            ("fp32/latency/0/threads", "number"),
+            ("fp32/latency/0/median_ms", "number"),
+            ("artifacts/0/latency/0/speedup", "number"),
+            ("artifacts/1/psnr_db/mean", "number"),
+        ];
+        assert_keys(speed, &keys);
+    } else {
+        assert_eq!(speed["source"], "predicted");
+        assert_keys(speed, &[("reason", "text")]);
+    }
+
     let fp32_bytes = folder.read(SRVGG).len() as f64;
     let artifacts = report["artifacts"].as_array().unwrap();
     assert_eq!(artifacts.len(), 2);

@@ -10,6 +10,7 @@ mod bind;
 mod bounded_memory;
 mod closed_pipe;
 mod determinism;
+mod engines;
 #[cfg(unix)]
 mod hostile_models;
 mod interruption;

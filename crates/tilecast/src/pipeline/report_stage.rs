@@ -1,4 +1,4 @@
-//! Stage 9: the report is put together, judged by the gates and written as JSON and Markdown.
+//! Stage 10: the report is put together, judged by the gates and written as JSON and Markdown.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use tilecast_onnx::write_atomically;
 use super::load_stage::{file_facts, sha256};
 use super::mix_stage::MixedJob;
 use super::prepare_stage::{PreparedJob, PreparedTarget};
+use super::speed_stage::TimedJob;
 use super::validate_stage::ValidatedJob;
 use crate::context::Context;
 use crate::images::ImageFile;
@@ -19,12 +20,13 @@ use crate::verbs::inspect::count_parameters;
 use crate::{Failure, FailureKind};
 
 pub(super) fn report(
-    mixed: MixedJob,
+    timed: TimedJob,
     folder: &Path,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Report, Failure> {
     cx.check()?;
+    let TimedJob { mixed, speed } = timed;
     let MixedJob {
         validated,
         mut mixtures,
@@ -114,6 +116,7 @@ pub(super) fn report(
         },
         passed: artifacts.iter().all(|a| a.quality.passed),
         artifacts,
+        onnxruntime: speed,
         stages: Vec::new(),
     };
     report.stages = clock.costs().to_vec();

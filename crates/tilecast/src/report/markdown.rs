@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{ArtifactReport, Report, TilingFacts};
+use super::{ArtifactReport, ModelSpeed, Report, SpeedReport, TilingFacts};
 use crate::finite::FiniteCheck;
 
 /// The report as GitHub-flavoured Markdown.
@@ -45,6 +45,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         )?;
     }
     artifacts(&report.artifacts, out)?;
+    speed(report, out)?;
     tiling(&report.tiling, out)?;
     images(&report.artifacts, out)?;
     lint(report, out)?;
@@ -110,6 +111,76 @@ fn verdict(artifact: &ArtifactReport) -> String {
     };
     let blame = artifact.finite.as_ref().map(FiniteCheck::blame);
     format!("**failed**: {failed}{}", blame.unwrap_or_default())
+}
+
+fn speed(report: &Report, out: &mut String) -> std::fmt::Result {
+    let speed: &SpeedReport = &report.onnxruntime;
+    writeln!(out, "## Speed in ONNX Runtime\n")?;
+    let Some(fp32) = &speed.fp32 else {
+        let reason = speed.reason.as_deref().unwrap_or("nothing was run");
+        return writeln!(
+            out,
+            "Not measured: {reason}. The precision plans below are a prediction of what runs in which precision.\n"
+        );
+    };
+    let dims = speed.input.as_deref().unwrap_or_default();
+    writeln!(
+        out,
+        "Measured with ONNX Runtime {} on the CPU, input {dims:?}: median of runs that alternate between the models, and \
+         how many times faster than FP32. PSNR is against FP32 there, on one tile per held-out image.\n",
+        speed.version.as_deref().unwrap_or_default()
+    )?;
+    write!(out, "| model |")?;
+    for latency in &fp32.latency {
+        let s = if latency.threads == 1 { "" } else { "s" };
+        write!(out, " {} thread{s} |", latency.threads)?;
+    }
+    write!(out, " PSNR mean / worst |\n|---|")?;
+    for _ in &fp32.latency {
+        write!(out, "---:|")?;
+    }
+    writeln!(out, "---:|")?;
+    for model in [fp32].into_iter().chain(&speed.artifacts) {
+        speed_row(model, fp32.latency.len(), out)?;
+    }
+    writeln!(out)?;
+    for (artifact, model) in report.artifacts.iter().zip(&speed.artifacts) {
+        let (Some(here), Some(there)) = (artifact.quality.psnr_db, model.psnr_db) else {
+            continue;
+        };
+        if there.mean < here.mean - NOTABLE_LOSS_DB {
+            writeln!(
+                out,
+                "`{}` is {:.1} dB worse there than its arithmetic. INT8 kernels for x86 processors without VNNI \
+                 instructions saturate; the session option `session.x64quantprecision` set to `1` avoids that and is slower.\n",
+                artifact.name,
+                here.mean - there.mean
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// What a runtime may lose against the arithmetic that a file asks for before the report says why, dB. The two are not
+/// taken over the same tiles.
+const NOTABLE_LOSS_DB: f64 = 1.0;
+
+fn speed_row(model: &ModelSpeed, n_columns: usize, out: &mut String) -> std::fmt::Result {
+    write!(out, "| {} |", model.name)?;
+    if let Some(error) = &model.error {
+        return writeln!(out, " {error} |{}", " – |".repeat(n_columns));
+    }
+    for latency in &model.latency {
+        write!(
+            out,
+            " {:.1} ms, {:.2}× |",
+            latency.median_ms, latency.speedup
+        )?;
+    }
+    let psnr = model.psnr_db.map_or("–".to_owned(), |p| {
+        format!("{:.2} / {:.2} dB", p.mean, p.min)
+    });
+    writeln!(out, " {psnr} |")
 }
 
 fn tiling(tiling: &TilingFacts, out: &mut String) -> std::fmt::Result {

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tilecast_analysis::analyze;
-use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
 use tilecast_tile::{
     RunControl, TiledRunner, ValueRange, check_image_target, list_images, read_image, write_image,
 };
 
 use crate::context::{Context, Event};
+use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
 use crate::{Failure, FailureKind};
 
@@ -28,6 +28,8 @@ pub struct RunSettings {
     pub tile_px: usize,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
+    /// Engine that runs the model.
+    pub engine: EngineChoice,
 }
 
 /// What was done.
@@ -69,15 +71,15 @@ pub struct RunImage {
 /// # Errors
 /// A file cannot be read or written, the model cannot be tiled so, or the user interrupts.
 pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failure> {
+    let engine = settings.engine.open()?;
     let model = Model::load(&settings.model)?;
     let geometry = Geometry::new(analyze(&model)?)?;
-    let engine = TractEngine::new();
-    let runner = TiledRunner::new(&engine, &model, ValueRange::UNIT)?
+    let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?
         .with_memory_limit(settings.memory_bytes);
     let exact = geometry.analysis().tiling_class.is_exact();
     let mut outcome = RunOutcome {
         schema: "tilecast.run/1",
-        engine: "tract",
+        engine: settings.engine.name(),
         tile: settings.tile_px,
         halo_px: geometry.analysis().halo_px,
         equivalence: if exact { "exact" } else { "approximate" },

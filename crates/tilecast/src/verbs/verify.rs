@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tilecast_analysis::analyze;
-use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
 use tilecast_tile::ValueRange;
 
 use crate::Failure;
 use crate::compare::{CompareOptions, compare, count_tiles};
 use crate::context::Context;
+use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
 use crate::images::find_images;
 use crate::report::{Gates, Quality, TilingFacts};
@@ -31,6 +31,8 @@ pub struct VerifySettings {
     pub tile_px: Option<usize>,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
+    /// Engine that runs both models.
+    pub engine: EngineChoice,
     /// What the candidate must meet.
     pub gates: Gates,
 }
@@ -44,6 +46,8 @@ pub struct Verification {
     pub reference: String,
     /// Candidate file.
     pub candidate: String,
+    /// Engine that ran both models.
+    pub engine: &'static str,
     /// How images were tiled; null where they ran whole.
     pub tiling: Option<TilingFacts>,
     /// The candidate's quality.
@@ -57,6 +61,7 @@ pub struct Verification {
 /// A file cannot be read, a model cannot be run, or the user interrupts. A missed gate is no error here: see
 /// [`Quality::passed`].
 pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verification, Failure> {
+    let engine = settings.engine.open()?;
     let reference = Model::load(&settings.reference)?;
     let candidate = Model::load(&settings.candidate)?;
     let images = find_images(&settings.images, settings.references.as_deref())?;
@@ -68,14 +73,21 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         value_range: ValueRange::UNIT,
     };
     let total = count_tiles(&images, 1, &options)?;
-    let engine = TractEngine::new();
     let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
-        compare(&engine, &reference, &[&candidate], &images, &options, cx)
+        compare(
+            engine.as_ref(),
+            &reference,
+            &[&candidate],
+            &images,
+            &options,
+            cx,
+        )
     })?;
     Ok(Verification {
         schema: "tilecast.verify/1",
         reference: settings.reference.display().to_string(),
         candidate: settings.candidate.display().to_string(),
+        engine: settings.engine.name(),
         tiling: settings
             .tile_px
             .map(|tile| TilingFacts::new(geometry.analysis(), tile, &compared)),
