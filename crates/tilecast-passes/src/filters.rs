@@ -134,6 +134,11 @@ impl Filters {
         self.n_channels
     }
 
+    /// Whether every filter sees a single channel.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.n_channels == self.groups
+    }
+
     /// What an element of the mean output gets of each product of a weight with the mean of its channel.
     pub(crate) fn share(&self) -> f64 {
         self.share

@@ -37,7 +37,7 @@ pub use simplify::{
     RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike, SimplifyOptions,
     SimplifyReport, SlicesToSplit, simplify,
 };
-pub use targets::{Float16, TARGETS, Target, target_by_name};
+pub use targets::{Float16, Int8Costs, PerPrecision, TARGETS, Target, target_by_name};
 
 /// Every pass, for `tilecast explain` and the generated reference.
 pub const PASSES: &[&PassMeta] = &[

@@ -10,6 +10,7 @@ mod keep_in_range;
 mod normalization;
 mod range_study;
 mod shape_work;
+mod worthwhile;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -174,6 +175,8 @@ pub enum Reason {
         /// PSNR against FP32 when this node alone is INT8, dB.
         psnr_db: f64,
     },
+    /// The target is no faster there in INT8, conversions counted.
+    NoFaster,
     /// Only the nodes under measurement are INT8.
     Probe,
 }
@@ -243,6 +246,7 @@ impl fmt::Display for Reason {
             Self::Sensitive { psnr_db } => {
                 return write!(f, "INT8 here alone costs {psnr_db:.1} dB against FP32");
             }
+            Self::NoFaster => "INT8 is no faster there on the target, conversions counted",
             Self::Probe => "not under measurement",
         })
     }

@@ -35,6 +35,39 @@ pub struct Target {
     pub float16: Float16,
     /// How normalizations over the channels of an image are best expressed.
     pub channel_norms: ChannelNorms,
+    /// Whether some processors that it runs on add two neighbouring products of 8-bit numbers in 16 bits, which saturate: weights are
+    /// then quantized so that they cannot.
+    pub adds_pairs_in_16_bits: bool,
+    /// What INT8 costs and saves, where that was measured: nodes that are no faster stay float.
+    pub int8_costs: Option<&'static Int8Costs>,
+}
+
+/// A cost in INT8 and in float, picoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct PerPrecision {
+    /// In INT8.
+    pub int8: u64,
+    /// In float.
+    pub float: u64,
+}
+
+/// What a runtime takes for convolutions and for what lies between them, on one thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Int8Costs {
+    /// A multiplication in a convolution over several channels.
+    pub dense: PerPrecision,
+    /// A multiplication in a depthwise convolution.
+    pub depthwise: PerPrecision,
+    /// An element that a convolution writes.
+    pub written: PerPrecision,
+    /// An element that goes from another operator to a convolution: conversion and change of layout.
+    pub entered: PerPrecision,
+    /// An element that goes from a convolution to another operator.
+    pub left: PerPrecision,
+    /// An element that goes from a convolution to one in float.
+    pub to_float_kernel: PerPrecision,
+    /// An element that goes from a convolution in float to another one.
+    pub from_float_kernel: PerPrecision,
 }
 
 impl Target {

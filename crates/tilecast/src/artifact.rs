@@ -10,6 +10,7 @@ use tilecast_passes::{
 };
 use tilecast_quant::{HalfFormat, Range};
 
+use crate::prepare::tile_shapes;
 use crate::{Failure, FailureKind};
 
 /// What one artifact is to be, resolved from the recipe or the command line.
@@ -48,11 +49,11 @@ impl ArtifactRequest {
             .filter(|f| *f == HalfFormat::BF16)
     }
 
-    /// Decides the precision of every node. What 16 bits cannot hold is raised by [`PrecisionPlan::keep_in_range`] once
-    /// something is known of the values.
+    /// Decides the precision of every node; what INT8 makes no faster on tiles of this side is left out of it. What 16 bits
+    /// cannot hold is raised by [`PrecisionPlan::keep_in_range`] once something is known of the values.
     #[must_use]
-    pub(crate) fn plan(&self, model: &Model) -> PrecisionPlan {
-        PrecisionPlan::new(
+    pub(crate) fn plan(&self, model: &Model, tile_px: usize) -> PrecisionPlan {
+        let mut plan = PrecisionPlan::new(
             model,
             &PlanRequest {
                 precision: self.precision,
@@ -60,7 +61,13 @@ impl ArtifactRequest {
                 pins: self.pins,
                 overrides: &self.overrides,
             },
-        )
+        );
+        if self.precision == Precision::Int8
+            && let Some(shapes) = tile_shapes(model, tile_px)
+        {
+            plan.keep_worthwhile(&model.graph(), &shapes, self.target);
+        }
+        plan
     }
 
     /// Values whose ranges [`ArtifactRequest::rewrite`] needs; empty unless some node becomes INT8.

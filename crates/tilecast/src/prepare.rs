@@ -4,7 +4,7 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, HostTensor, SessionOptions};
 use tilecast_onnx::proto::ValueInfoProto;
-use tilecast_onnx::{Model, declared_extents, upgrade_opset};
+use tilecast_onnx::{Model, ShapeMap, declared_extents, infer_shapes, upgrade_opset};
 use tilecast_passes::{PrecisionPlan, SimplifyOptions, SimplifyReport, simplify};
 use tilecast_quant::HalfFormat;
 
@@ -206,6 +206,17 @@ pub(crate) fn noise_inputs(
             .push((input.name.clone().unwrap_or_default(), dims));
     }
     Ok((inputs, options))
+}
+
+/// Shapes of all values on a square tile, or at the size that the model is fixed to; `None` where they contradict each other.
+pub(crate) fn tile_shapes(model: &Model, tile_px: usize) -> Option<ShapeMap> {
+    let graph = model.graph();
+    let mut shapes = Vec::new();
+    for input in graph.inputs() {
+        let dims = concrete_dims(input, [tile_px; 2]).ok()?;
+        shapes.push((input.name.as_deref().unwrap_or_default(), dims));
+    }
+    infer_shapes(&graph, &shapes).ok()
 }
 
 /// The larger of two figures, where what is not a number is worst.

@@ -10,16 +10,17 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 use tilecast_exec::Engine;
 use tilecast_metrics::{OutputRange, SquaredError};
-use tilecast_onnx::{Model, infer_shapes};
+use tilecast_onnx::Model;
 use tilecast_passes::{Precision, PrecisionPlan, RangeEvidence, Reason, multiplications};
 use tilecast_quant::Range;
 
+use crate::Failure;
 use crate::artifact::ArtifactRequest;
 use crate::compare::{CompareOptions, ImageComparison, compare_whole};
 use crate::context::{Context, Event};
 use crate::images::Sample;
+use crate::prepare::tile_shapes;
 use crate::report::{Gates, Quality};
-use crate::{Failure, FailureKind};
 
 /// Candidates that are measured together, each with a session of its own: the reference runs once for all of them.
 const BATCH: usize = 8;
@@ -103,7 +104,7 @@ impl Probe<'_> {
     /// A model cannot be made or run, or the user interrupts.
     pub(crate) fn rank(&self, cx: &Context<'_>) -> Result<Vec<NodeSensitivity>, Failure> {
         let candidates = self.candidates();
-        let work = self.work(&candidates)?;
+        let work = self.work(&candidates);
         let mut ranking = Vec::new();
         for batch in candidates.chunks(BATCH) {
             let models = batch
@@ -225,22 +226,17 @@ impl Probe<'_> {
         compare_whole(*engine, model, models, samples, options, cx)
     }
 
-    /// Share of each candidate in the multiplications of all, at the size of the first tile.
-    fn work(&self, candidates: &[&str]) -> Result<BTreeMap<String, f64>, Failure> {
-        let graph = self.model.graph();
-        let input = graph.inputs().next().and_then(|v| v.name.as_deref());
-        let (Some(input), Some(sample)) = (input, self.samples.first()) else {
-            return Ok(BTreeMap::new());
+    /// Share of each candidate in the multiplications of all; empty where shapes are not known.
+    fn work(&self, candidates: &[&str]) -> BTreeMap<String, f64> {
+        let side_px = self.samples.first().map_or(0, |s| s.image.size().height);
+        let Some(shapes) = tile_shapes(self.model, side_px) else {
+            return BTreeMap::new();
         };
-        let size = sample.image.size();
-        let dims = vec![1, sample.image.channels(), size.height, size.width];
-        let shapes = infer_shapes(&graph, &[(input, dims)])
-            .map_err(|e| Failure::new(FailureKind::Model, e.to_string()))?;
-        let counts = multiplications(&graph, &shapes);
+        let counts = multiplications(&self.model.graph(), &shapes);
         let count = |value: &str| counts.get(value).copied().unwrap_or_default() as f64;
         let total: f64 = candidates.iter().map(|value| count(value)).sum();
         let share = |value: &&str| ((*value).to_owned(), count(value) / total.max(1.0));
-        Ok(candidates.iter().map(share).collect())
+        candidates.iter().map(share).collect()
     }
 }
 

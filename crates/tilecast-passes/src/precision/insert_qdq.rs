@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{DataType, Graph, NodeId, Patch, Tensor, attribute, node};
 use tilecast_quant::{
     Granularity, QuantParams, QuantType, Range, Scale, quantize_bias, quantize_weights,
-    quantize_weights_with_scales, raise_weight_scales_for_bias,
+    quantize_weights_with_scales, raise_scale_for_pairs, raise_weight_scales_for_bias,
 };
 
+use crate::filters::Filters;
 use crate::names::FreshNames;
 use crate::{
     Numerics, Outcome, Pass, PassContext, PassError, PassMeta, Precision, PrecisionPlan, Target,
@@ -30,7 +32,8 @@ Runtime's CPU provider runs it in float.
 channel. A node that misses one is left in float, with the reason.
 
 **Numerics.** Lossy; measured by the pipeline on held-out images. A bias that does not fit 32 bits raises the weight
-scale of its channel instead of saturating.
+scale of its channel instead of saturating. For targets whose kernels add two products in 16 bits on older processors,
+two neighbouring weights of one sign that would not fit do the same.
 
 **References.** Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference, CVPR 2018; ONNX operators QuantizeLinear and DequantizeLinear.",
@@ -242,23 +245,26 @@ impl Rewrite<'_, '_> {
         )
         .map_err(|e| fail(e.to_string()))?;
         let mut scales = quantized.scales.clone();
-        let mut values = quantized.values;
         if let Some((_, bias)) = &operands.bias {
-            let raised =
-                raise_weight_scales_for_bias(bias, input_scale, &scales, operands.granularity)
-                    .map_err(|e| fail(e.to_string()))?;
-            if !raised.adjusted.is_empty() {
-                scales = raised.scales;
-                values = quantize_weights_with_scales(
-                    &operands.weight_values,
-                    operands.weight.dims(),
-                    operands.granularity,
-                    &scales,
-                )
+            scales = raise_weight_scales_for_bias(bias, input_scale, &scales, operands.granularity)
                 .map_err(|e| fail(e.to_string()))?
-                .values;
-            }
+                .scales;
         }
+        if self.pass.target.adds_pairs_in_16_bits {
+            raise_for_pairs(self.graph.node(id), operands, &mut scales).map_err(&fail)?;
+        }
+        let values = if scales == quantized.scales {
+            quantized.values
+        } else {
+            quantize_weights_with_scales(
+                &operands.weight_values,
+                operands.weight.dims(),
+                operands.granularity,
+                &scales,
+            )
+            .map_err(|e| fail(e.to_string()))?
+            .values
+        };
         let bias = operands
             .bias
             .as_ref()
@@ -443,6 +449,27 @@ impl Rewrite<'_, '_> {
             }
         }
     }
+}
+
+/// Raises the scales of filters in which two neighbouring products would not fit 16 bits. Depthwise kernels widen every product.
+fn raise_for_pairs(
+    node: &NodeProto,
+    operands: &Operands,
+    scales: &mut [Scale],
+) -> Result<(), String> {
+    let filters = Filters::of(node, operands.weight.dims())?;
+    if filters.is_depthwise() {
+        return Ok(());
+    }
+    for filter in 0..filters.len() {
+        let weights = filters.weights_of(filter);
+        let weights: Vec<f32> = weights.map(|(at, _)| operands.weight_values[at]).collect();
+        // One scale for all filters grows with each of them.
+        let index = filter.min(scales.len() - 1);
+        scales[index] = raise_scale_for_pairs(&weights, scales[index])
+            .ok_or("two of its weights together are beyond the range of scales")?;
+    }
+    Ok(())
 }
 
 fn zero_point_tensor(params: QuantParams) -> Tensor {

@@ -15,4 +15,6 @@ pub(super) const GENERIC: Target = Target {
     absorbed_ops: &["Relu"],
     float16: Float16::Compute,
     channel_norms: ChannelNorms::Decomposed,
+    adds_pairs_in_16_bits: false,
+    int8_costs: None,
 };

@@ -221,3 +221,37 @@ fn a_bias_beyond_32_bits_raises_the_weight_scale_instead_of_saturating() {
     let (quantized, _) = quantized(&model, &plan, &[("a", 0.0, 1.0), ("c", 0.0, 101.0)]);
     assert!(max_abs(&run(&model), &run(&quantized)) < 101.0 / 255.0);
 }
+
+/// Kernels for processors without VNNI add two products of 8-bit numbers in 16 bits: only weights of one sign can overflow there.
+#[test]
+fn neighbouring_weights_of_one_sign_leave_room_for_sums_in_16_bits() {
+    let model = model(
+        vec![
+            conv("x", "w1", "b1", "a"),
+            conv("a", "w2", "b2", "b"),
+            conv("b", "w1", "b1", "y"),
+        ],
+        &[
+            ("w1", weights([0.5, -0.25, 1.0, 0.75])),
+            ("b1", bias([0.1, -0.2])),
+            ("w2", weights([1.0, 1.0, 1.0, -1.0])),
+            ("b2", bias([0.1, -0.2])),
+        ],
+        2,
+    );
+    let plan = plan(&model, Precision::Int8, "ort-cpu");
+    let (quantized, report) = quantized(&model, &plan, &[("a", -1.0, 2.0), ("b", -2.0, 2.0)]);
+    assert!(report.changed && report.declined.is_empty());
+    let stored = |name| quantized.graph().constant(name).unwrap().unwrap();
+    let integers: Vec<i8> = stored("w2_q")
+        .bytes()
+        .iter()
+        .map(|b| b.cast_signed())
+        .collect();
+    assert_eq!(integers, [63, 63, 127, -127]);
+    let scales = stored("w2_scale").to_f32_vec().unwrap();
+    assert!((scales[0] - 2.0 / 127.0).abs() < 1e-6 && (scales[1] - 1.0 / 127.0).abs() < 1e-6);
+    // The bias follows the scale of its filter.
+    let biases = stored("b2_scale").to_f32_vec().unwrap();
+    assert!((biases[0] / biases[1] - 2.0).abs() < 1e-5);
+}

@@ -40,7 +40,7 @@ pub(super) fn calibrate(
     for (index, (request, _)) in job.artifacts.iter().enumerate() {
         let target = prepared.target_of(index);
         let model = &prepared.targets[target].prepared.model;
-        let plan = request.plan(model);
+        let plan = request.plan(model, job.tile_px());
         for pattern in plan.unmatched(&request.overrides) {
             cx.emit(&Event::Warning(&format!(
                 "artifact `{}`: override `{pattern}` matches no node of the simplified model",

@@ -106,7 +106,7 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     let mut clock = StageClock::default();
     let (model, prepare) = prepared(settings, original, &request, &engine, &mut clock, cx)?;
     cx.check()?;
-    let mut plan = request.plan(&model);
+    let mut plan = request.plan(&model, settings.tile_px);
     let seen = observe(settings, &model, &request, &plan, &engine, &mut clock, cx)?;
     if request.computes_in_half() {
         plan.keep_in_range(&model, seen.evidence.as_ref());

@@ -173,7 +173,7 @@ pub(crate) fn count_parameters(model: &Model) -> usize {
 fn sizes(model: &Model) -> BTreeMap<&'static str, usize> {
     let mut sizes = BTreeMap::from([("fp32", model.stored_bytes() as usize)]);
     for (name, request) in default_artifacts() {
-        let plan = request.plan(model);
+        let plan = request.plan(model, TILE_SIDES[1]);
         let unit = tilecast_quant::Range::new(0.0, 1.0).expect("0 and 1 are ordered");
         let ranges = request
             .calibrated_values(model, &plan)

@@ -95,7 +95,7 @@ pub fn sensitivity(
             )
         })?
         .model;
-    let plan = request.plan(&model);
+    let plan = request.plan(&model, settings.tile_px);
     let ranges = calibrated(
         settings, &model, &request, &plan, &images, &geometry, &engine, clock, cx,
     )?;
