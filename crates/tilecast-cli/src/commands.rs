@@ -1,5 +1,6 @@
 //! The verbs: one file each, listed here.
 
+mod calibrate;
 mod convert;
 mod explain;
 mod inspect;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Explain(explain::Arguments),
     /// Make a model smaller and faster without changing what it computes.
     Simplify(simplify::Arguments),
+    /// Observe activations on images, once for any number of conversions; or merge what several machines observed.
+    Calibrate(calibrate::Arguments),
     /// Convert a model to one precision, without a recipe.
     Convert(convert::Arguments),
     /// Measure what INT8 costs in each place.
@@ -53,6 +56,7 @@ impl Command {
             Self::Lint(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
             Self::Simplify(arguments) => arguments.run(&cx),
+            Self::Calibrate(arguments) => arguments.run(&cx),
             Self::Convert(arguments) => arguments.run(&cx),
             Self::Sensitivity(arguments) => arguments.run(&cx),
             Self::Run(arguments) => arguments.run(&cx),

@@ -56,6 +56,10 @@ pub struct PerPrecision {
 pub struct Int8Costs {
     /// A multiplication in a convolution over several channels.
     pub dense: PerPrecision,
+    /// Number of filters below which such a convolution takes no less time.
+    pub narrowest: PerPrecision,
+    /// An element that an INT8 convolution of several taps copies for one position: it gathers them first.
+    pub gathered: u64,
     /// A multiplication in a depthwise convolution.
     pub depthwise: PerPrecision,
     /// An element that a convolution writes.

@@ -5,7 +5,7 @@
 //! comparison of `n * 2^e`, again exact, with the value itself decides, whether or not the product underflowed.
 
 /// The number of bins on each side of zero; the whole range is resolved into at least half as many.
-pub const MAX_BINS_PER_SIDE: usize = 2048;
+pub const MAX_BINS_PER_SIDE: usize = 4096;
 
 /// `log2` of [`MAX_BINS_PER_SIDE`].
 const SIDE_LOG2: i32 = MAX_BINS_PER_SIDE.ilog2() as i32;
@@ -25,7 +25,7 @@ const ROUND_MAGIC: f32 = 12_582_912.0;
 
 /// The smallest exponent for which `min` and `max` fall into the bins on their side of zero.
 pub(crate) fn required_exponent(min: f32, max: f32) -> i32 {
-    // The last bin ends before 2048 widths above zero, but begins at 2048 widths below.
+    // The last bin ends before 4096 widths above zero, but begins at 4096 widths below.
     let above = if max > 0.0 {
         floor_log2(max) + 1
     } else {
@@ -106,18 +106,19 @@ impl Binning {
 
     /// The position of the bin of `value`, which must lie in the range the exponent was chosen for.
     #[inline]
-    fn index(&self, value: f32) -> u16 {
+    fn index(&self, value: f32) -> u32 {
         let shifted = value * self.inv_width + ROUND_MAGIC;
         let nearest = shifted.to_bits().wrapping_sub(ROUND_MAGIC.to_bits());
         let is_above = (shifted - ROUND_MAGIC) * self.width > value;
         nearest
             .wrapping_add(MAX_BINS_PER_SIDE as u32)
-            .wrapping_sub(u32::from(is_above)) as u16
+            .wrapping_sub(u32::from(is_above))
     }
 
-    /// Calls `consume` with the positions of all values, in order, some at a time.
-    pub(crate) fn indices(&self, block: &[f32], mut consume: impl FnMut(&[u16])) {
-        let mut buffer = [0_u16; INDEX_LEN];
+    /// Calls `consume` with the positions of all values, in order, some at a time. They are as wide as the values because
+    /// every x86-64 can compute so, and few can narrow them in a vector.
+    pub(crate) fn indices(&self, block: &[f32], mut consume: impl FnMut(&[u32])) {
+        let mut buffer = [0_u32; INDEX_LEN];
         for values in block.chunks(INDEX_LEN) {
             let indices = &mut buffer[..values.len()];
             for (idx, &value) in indices.iter_mut().zip(values) {
@@ -133,9 +134,9 @@ mod tests {
     use super::*;
 
     /// The floor by definition, in `f64`, where the quotient is exact.
-    fn bin_by_definition(value: f32, exponent: i32) -> u16 {
+    fn bin_by_definition(value: f32, exponent: i32) -> u32 {
         let bin = (f64::from(value) / f64::from(power_of_two(exponent))).floor();
-        (bin + MAX_BINS_PER_SIDE as f64) as u16
+        (bin + MAX_BINS_PER_SIDE as f64) as u32
     }
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
             f32::MIN_POSITIVE,
             f32::from_bits(1),
             1.0,
-            2048.0,
+            4096.0,
             0.3,
         ];
         values.extend((MIN_EXPONENT..128).map(power_of_two));
@@ -187,7 +188,7 @@ mod tests {
                 -f32::from_bits(1),
                 -f32::MIN_POSITIVE,
             ];
-            for bin in -2048_i32..2048 {
+            for bin in -4096_i32..4096 {
                 let edge = bin as f32 * width;
                 values.extend([
                     edge,

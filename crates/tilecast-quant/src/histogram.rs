@@ -1,7 +1,7 @@
 //! A histogram that does not depend on the order, grouping or sharding of what it saw.
 //!
 //! The bin width is a power of two, `2^e`, and bins are aligned at zero: bin `k` covers `[k * 2^e, (k + 1) * 2^e)`
-//! for `k` in `-2048..2048`. The exponent is the smallest one, not below −126, for which all finite values fit;
+//! for `k` in `-4096..4096`. The exponent is the smallest one, not below −126, for which all finite values fit;
 //! that is a function of the smallest and the largest value alone. Doubling the width merges the pairs of bins
 //! `2k` and `2k + 1` and puts every value where it would have landed directly, because
 //! `floor(floor(x / w) / 2) = floor(x / 2w)`. The state after any sequence of observations and merges is
@@ -17,13 +17,15 @@ const BLOCK_LEN: usize = 1 << 16;
 /// Neighbouring values often share a bin. Counting them in different tables keeps one increment from waiting for
 /// the previous one.
 const N_TABLES: usize = 2;
+/// Values between two additions of the tables to the counts: fewer than a 32-bit counter holds.
+const STRETCH_LEN: usize = 1 << 30;
 
 /// Counts of `f32` values in bins of a power-of-two width.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     /// `log2` of the bin width; [`MIN_EXPONENT`] while there is no value.
     pub(crate) exponent: i32,
-    /// Bin `k` is at `k + 2048`; no elements while there is no value.
+    /// Bin `k` is at `k + 4096`; no elements while there is no value.
     pub(crate) counts: Vec<u64>,
     /// Exact extremes with zeros made positive; infinities of the wrong sign while there is no value.
     pub(crate) min: f32,
@@ -67,8 +69,15 @@ impl Histogram {
 
     /// Counts every value. NaN and infinities are only counted as such; −0 is 0.
     pub fn observe(&mut self, values: &[f32]) {
-        for block in values.chunks(BLOCK_LEN) {
-            self.observe_block(block);
+        for stretch in values.chunks(STRETCH_LEN) {
+            // For few values, clearing and adding up tables would cost more than it saves.
+            let mut tables = (stretch.len() >= N_BINS).then(Tables::new);
+            for block in stretch.chunks(BLOCK_LEN) {
+                self.observe_block(block, tables.as_mut());
+            }
+            if let Some(tables) = &mut tables {
+                tables.move_to(&mut self.counts);
+            }
         }
     }
 
@@ -136,7 +145,7 @@ impl Histogram {
             })
     }
 
-    fn observe_block(&mut self, block: &[f32]) {
+    fn observe_block(&mut self, block: &[f32], tables: Option<&mut Tables>) {
         let scan = scan(block);
         if scan.non_finite > 0 {
             self.non_finite = self.non_finite.saturating_add(scan.non_finite.into());
@@ -145,42 +154,32 @@ impl Histogram {
                 .copied()
                 .filter(|value| value.is_finite())
                 .collect();
-            return self.observe_block(&finite);
+            return self.observe_block(&finite, tables);
         }
         if block.is_empty() {
             return;
         }
-        self.extend_range(scan.min, scan.max);
         self.count = self.count.saturating_add(block.len() as u64);
         self.zeros = self.zeros.saturating_add(scan.zeros.into());
-        let binning = Binning::of(self.exponent);
-        if block.len() < N_BINS {
-            // Clearing and adding up the tables would cost more than it saves.
-            binning.indices(block, |indices| {
+        let Some(tables) = tables else {
+            self.extend_range(scan.min, scan.max);
+            Binning::of(self.exponent).indices(block, |indices| {
                 for &idx in indices {
-                    self.counts[usize::from(idx)] += 1;
+                    self.counts[idx as usize] += 1;
                 }
             });
             return;
+        };
+        if self.exponent_with(scan.min, scan.max) != self.exponent {
+            tables.move_to(&mut self.counts);
         }
-        let mut tables = vec![[0_u32; N_BINS]; N_TABLES];
-        binning.indices(block, |indices| {
-            let (groups, rest) = indices.as_chunks::<N_TABLES>();
-            for group in groups {
-                for (table, &idx) in tables.iter_mut().zip(group) {
-                    table[usize::from(idx) % N_BINS] += 1;
-                }
-            }
-            for &idx in rest {
-                tables[0][usize::from(idx) % N_BINS] += 1;
-            }
-        });
-        for (idx, count) in self.counts.iter_mut().enumerate() {
-            *count += tables
-                .iter()
-                .map(|table| u64::from(table[idx]))
-                .sum::<u64>();
-        }
+        self.extend_range(scan.min, scan.max);
+        Binning::of(self.exponent).indices(block, |indices| tables.count(indices));
+    }
+
+    /// The exponent once these extremes are taken in.
+    fn exponent_with(&self, min: f32, max: f32) -> i32 {
+        required_exponent(self.min.min(min), self.max.max(max))
     }
 
     /// Takes in new extremes and widens the bins until both fit.
@@ -189,9 +188,9 @@ impl Histogram {
             self.counts.resize(N_BINS, 0);
         }
         // The addition turns −0 into +0, so that the extremes do not depend on which zero came first.
+        let exponent = self.exponent_with(min, max);
         self.min = self.min.min(min) + 0.0;
         self.max = self.max.max(max) + 0.0;
-        let exponent = required_exponent(self.min, self.max);
         let shift = exponent - self.exponent;
         if shift > 0 {
             let mut merged = vec![0; N_BINS];
@@ -202,6 +201,38 @@ impl Histogram {
             self.counts = merged;
             self.exponent = exponent;
         }
+    }
+}
+
+/// Counts in bins of one width that are still to be added to those of a histogram: several tables in a row.
+struct Tables(Vec<u32>);
+
+impl Tables {
+    fn new() -> Self {
+        Self(vec![0; N_TABLES * N_BINS])
+    }
+
+    fn count(&mut self, indices: &[u32]) {
+        let (tables, _) = self.0.as_chunks_mut::<N_BINS>();
+        let (groups, rest) = indices.as_chunks::<N_TABLES>();
+        for group in groups {
+            for (table, &idx) in tables.iter_mut().zip(group) {
+                table[idx as usize % N_BINS] += 1;
+            }
+        }
+        for &idx in rest {
+            tables[0][idx as usize % N_BINS] += 1;
+        }
+    }
+
+    /// Adds the counts to those of the histogram, which has no elements where nothing was counted, and starts anew.
+    fn move_to(&mut self, counts: &mut [u64]) {
+        for table in self.0.chunks(N_BINS) {
+            for (count, &more) in counts.iter_mut().zip(table) {
+                *count += u64::from(more);
+            }
+        }
+        self.0.fill(0);
     }
 }
 
@@ -239,7 +270,7 @@ mod tests {
             (5, 2, 3)
         );
         assert_eq!(histogram.range(), Range::new(-3.0, 1.5).ok());
-        let width = 4.0 / 2048.0;
+        let width = 4.0 / 4096.0;
         assert_eq!(histogram.bin_width(), Some(width));
         let bins: Vec<Bin> = histogram.bins().collect();
         let bin = |low: f64, count| Bin {

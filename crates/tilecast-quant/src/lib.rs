@@ -19,6 +19,7 @@
 mod bias;
 mod binning;
 mod channel_sums;
+mod exact_sum;
 mod half_filter;
 mod half_float;
 mod histogram;
@@ -28,6 +29,7 @@ mod pairs;
 mod params;
 mod quantize;
 mod range;
+mod statistics;
 mod types;
 mod weights;
 
@@ -43,9 +45,10 @@ pub use magnitude::{Magnitude, Terms, largest_sum};
 pub use pairs::raise_scale_for_pairs;
 pub use quantize::{dequantize_slice, fake_quantize_in_place, quantize_slice, quantize_value};
 pub use range::{
-    ClippedFraction, CreateEstimatorError, EstimateError, MinMax, Percentile, RangeEstimator,
-    clipped_fraction, estimator_by_name,
+    ClippedFraction, CreateEstimatorError, Entropy, EstimateError, MeanMinMax, MinMax, Mse,
+    Percentile, RangeEstimator, clipped_fraction, estimator_by_name,
 };
+pub use statistics::{DecodeStatisticsError, ValueStatistics};
 pub use types::{
     CheckParamsError, CheckRangeError, CheckScaleError, QuantParams, QuantType, Range, Scale,
     Symmetry, ZeroPoint,

@@ -1,33 +1,43 @@
 //! Range estimators: from everything a tensor was seen to hold to the range worth quantizing.
 //!
-//! A struct holds the parameters of one estimator, one file per estimator. Estimators read a finished
-//! [`Histogram`] and nothing else, so their results inherit its independence of order and sharding.
+//! A struct holds the parameters of one estimator, one file per estimator. Estimators read finished
+//! [`ValueStatistics`] and nothing else, so their results inherit the independence of order and sharding.
 
+mod entropy;
+mod mean_minmax;
 mod minmax;
+mod mse;
 mod percentile;
+mod profile;
+#[cfg(test)]
+mod test_values;
 
 use std::fmt;
 
 use crate::histogram::Histogram;
-use crate::types::Range;
+use crate::statistics::ValueStatistics;
+use crate::types::{Range, Symmetry};
 
+pub use entropy::Entropy;
+pub use mean_minmax::MeanMinMax;
 pub use minmax::MinMax;
+pub use mse::Mse;
 pub use percentile::Percentile;
 
-/// Chooses the range of a tensor from its histogram.
+/// Chooses the range of a tensor from what was seen of it.
 pub trait RangeEstimator: fmt::Debug + Send + Sync {
     /// The name in recipes and reports.
     fn name(&self) -> &'static str;
 
-    /// The range to quantize; within the exact extremes of the histogram.
+    /// The range to quantize; within the exact extremes of the histogram. `symmetry` is that of the grid it is for.
     ///
     /// # Errors
-    /// [`EstimateError`] if the histogram holds no finite value.
-    fn estimate(&self, histogram: &Histogram) -> Result<Range, EstimateError>;
+    /// [`EstimateError`] if no finite value was seen.
+    fn estimate(&self, seen: &ValueStatistics, symmetry: Symmetry) -> Result<Range, EstimateError>;
 }
 
 /// The names [`estimator_by_name`] knows, for messages.
-const NAMES: &str = "minmax, percentile";
+const NAMES: &str = "minmax, mean-minmax, percentile, entropy, mse";
 
 /// The estimator of a recipe name, with its default parameters.
 ///
@@ -36,7 +46,10 @@ const NAMES: &str = "minmax, percentile";
 pub fn estimator_by_name(name: &str) -> Result<Box<dyn RangeEstimator>, CreateEstimatorError> {
     match name {
         "minmax" => Ok(Box::new(MinMax)),
+        "mean-minmax" => Ok(Box::new(MeanMinMax)),
         "percentile" => Ok(Box::new(Percentile::default())),
+        "entropy" => Ok(Box::new(Entropy)),
+        "mse" => Ok(Box::new(Mse)),
         _ => Err(CreateEstimatorError::UnknownName {
             name: name.to_owned(),
         }),
@@ -136,12 +149,10 @@ mod tests {
         for name in NAMES.split(", ") {
             assert_eq!(estimator_by_name(name).expect("listed").name(), name);
         }
-        let error = estimator_by_name("entropy")
-            .expect_err("not built")
-            .to_string();
+        let error = estimator_by_name("kl").expect_err("no name").to_string();
         assert_eq!(
             error,
-            "range estimator `entropy` is not available; use one of minmax, percentile"
+            "range estimator `kl` is not available; use one of minmax, mean-minmax, percentile, entropy, mse"
         );
     }
 
@@ -150,9 +161,10 @@ mod tests {
         let mut histogram = Histogram::new();
         histogram.observe(&[f32::NAN]);
         for name in NAMES.split(", ") {
+            let seen = ValueStatistics::of_image(histogram.clone());
             let got = estimator_by_name(name)
                 .expect("listed")
-                .estimate(&histogram);
+                .estimate(&seen, Symmetry::Asymmetric);
             assert_eq!(
                 got,
                 Err(EstimateError::NoValues { non_finite: 1 }),
@@ -164,7 +176,7 @@ mod tests {
     #[test]
     fn clipped_shares_count_whole_bins() {
         let mut histogram = Histogram::new();
-        // Bins are 1/2 wide.
+        // Bins are 1/4 wide.
         histogram.observe(&[-1000.0, -2.0, -1.0, 0.0, 0.25, 1.0, 3.0, 1000.0]);
         let eighths = |count: f64| count / 8.0;
         for (min, max, below, above) in [
@@ -172,7 +184,7 @@ mod tests {
             (-2000.0, 2000.0, 0.0, 0.0),
             (-1.5, 1000.0, 2.0, 0.0),
             (-1000.0, 0.5, 0.0, 3.0),
-            (-1000.0, 0.1, 0.0, 3.0),
+            (-1000.0, 0.1, 0.0, 4.0),
             (-0.5, 3.0, 3.0, 2.0),
             (0.0, 0.0, 3.0, 5.0),
         ] {

@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 use tilecast_quant::{
-    Granularity, QuantParams, QuantType, Range, Scale, Symmetry, quantize_bias, quantize_weights,
-    quantize_weights_with_scales, raise_weight_scales_for_bias,
+    Granularity, QuantParams, QuantType, Range, Scale, Symmetry, quantize_bias, quantize_value,
+    quantize_weights, quantize_weights_with_scales, raise_weight_scales_for_bias,
 };
 
 #[derive(Debug, Deserialize)]
@@ -42,6 +42,16 @@ struct BiasCase {
     values: Vec<i32>,
     raised_scales: Vec<u32>,
     raised_values: Vec<i32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ActivationCase {
+    min: u32,
+    max: u32,
+    r#type: QuantType,
+    symmetric: bool,
+    values: Vec<u32>,
+    quantized: Vec<i32>,
 }
 
 fn floats(bits: &[u32]) -> Vec<f32> {
@@ -162,4 +172,31 @@ fn biases_equal_quantize_bias_static_and_its_scale_adjustment() {
         n_saturated > 0 && n_adjusted > 0,
         "the golden cases miss the adjustment"
     );
+}
+
+#[test]
+fn activations_equal_quantize_linear() {
+    let cases: Vec<ActivationCase> =
+        serde_json::from_str(include_str!("../../../tests/golden/quant/activations.json"))
+            .expect("golden file");
+    assert!(cases.len() >= 28, "the golden file is truncated");
+    for case in &cases {
+        let range =
+            Range::new(f32::from_bits(case.min), f32::from_bits(case.max)).expect("golden range");
+        let symmetry = if case.symmetric {
+            Symmetry::Symmetric
+        } else {
+            Symmetry::Asymmetric
+        };
+        let params = QuantParams::from_range(range, case.r#type, symmetry);
+        let made: Vec<i32> = floats(&case.values)
+            .into_iter()
+            .map(|value| quantize_value(value, &params))
+            .collect();
+        assert_eq!(
+            made, case.quantized,
+            "{range:?} {symmetry:?} {:?}",
+            case.r#type
+        );
+    }
 }

@@ -53,7 +53,19 @@ impl ArtifactRequest {
     /// cannot hold is raised by [`PrecisionPlan::keep_in_range`] once something is known of the values.
     #[must_use]
     pub(crate) fn plan(&self, model: &Model, tile_px: usize) -> PrecisionPlan {
-        let mut plan = PrecisionPlan::new(
+        let mut plan = self.plan_everywhere(model);
+        if self.precision == Precision::Int8
+            && let Some(shapes) = tile_shapes(model, tile_px)
+        {
+            plan.keep_worthwhile(&model.graph(), &shapes, self.target);
+        }
+        plan
+    }
+
+    /// The same without asking what is faster: every node that any size of tile could give INT8 has it.
+    #[must_use]
+    pub(crate) fn plan_everywhere(&self, model: &Model) -> PrecisionPlan {
+        PrecisionPlan::new(
             model,
             &PlanRequest {
                 precision: self.precision,
@@ -61,13 +73,7 @@ impl ArtifactRequest {
                 pins: self.pins,
                 overrides: &self.overrides,
             },
-        );
-        if self.precision == Precision::Int8
-            && let Some(shapes) = tile_shapes(model, tile_px)
-        {
-            plan.keep_worthwhile(&model.graph(), &shapes, self.target);
-        }
-        plan
+        )
     }
 
     /// Values whose ranges [`ArtifactRequest::rewrite`] needs; empty unless some node becomes INT8.

@@ -13,7 +13,9 @@ use tilecast_analysis::TilingAnalysis;
 use tilecast_exec::{Engine, Session, SessionOptions, Unseen};
 use tilecast_onnx::Model;
 use tilecast_passes::{RangeEvidence, RangeStudy, RangeTally};
-use tilecast_quant::{Histogram, Range, RangeEstimator, clipped_fraction};
+use tilecast_quant::{
+    Histogram, Range, RangeEstimator, Symmetry, ValueStatistics, clipped_fraction,
+};
 use tilecast_tile::{PlanarImage, Size, TilePlan, ValueRange, crop_tile, read_image_size};
 
 use crate::context::{Context, Event};
@@ -38,10 +40,11 @@ pub(crate) struct CalibrateOptions<'a> {
     pub(crate) value_range: ValueRange,
 }
 
-/// Histogram of every observed value, and the tally of the study.
+/// Statistics of every observed value, and the tally of the study.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CalibrationTable {
-    histograms: BTreeMap<String, Histogram>,
+    /// By name of the value.
+    pub(crate) statistics: BTreeMap<String, ValueStatistics>,
     tally: Option<RangeTally>,
 }
 
@@ -74,57 +77,67 @@ pub struct CalibratedRange {
     pub clipped: f64,
 }
 
-impl CalibrationTable {
-    /// The range of every value by this estimator.
-    ///
-    /// # Errors
-    /// A value was never finite.
-    pub(crate) fn ranges(
-        &self,
-        estimator: &dyn RangeEstimator,
-    ) -> Result<BTreeMap<String, CalibratedRange>, Failure> {
-        let mut ranges = BTreeMap::new();
-        for (name, histogram) in &self.histograms {
-            let fail = |reason: String| {
-                Failure::new(
-                    FailureKind::Model,
-                    format!("cannot calibrate `{name}`: {reason}"),
-                )
-                .with_help("check that the model runs on these images in FP32")
-            };
-            if histogram.non_finite() > 0 {
-                return Err(fail(format!(
-                    "{} observed values are not finite",
-                    histogram.non_finite()
-                )));
-            }
-            let range = estimator
-                .estimate(histogram)
-                .map_err(|e| fail(e.to_string()))?;
-            let observed = histogram
-                .range()
-                .ok_or_else(|| fail("nothing was observed".to_owned()))?;
-            let clipped = clipped_fraction(histogram, range);
-            ranges.insert(
-                name.clone(),
-                CalibratedRange {
-                    min: range.min(),
-                    max: range.max(),
-                    observed_min: observed.min(),
-                    observed_max: observed.max(),
-                    clipped: clipped.below + clipped.above,
-                },
-            );
-        }
-        Ok(ranges)
-    }
+/// The range of every value by this estimator, for grids of this symmetry.
+///
+/// # Errors
+/// A value was never finite.
+pub(crate) fn ranges(
+    statistics: &BTreeMap<String, ValueStatistics>,
+    estimator: &dyn RangeEstimator,
+    symmetry: Symmetry,
+) -> Result<BTreeMap<String, CalibratedRange>, Failure> {
+    let values: Vec<_> = statistics.iter().collect();
+    let ranges: Vec<_> = values
+        .par_iter()
+        .map(|(name, seen)| Ok(((*name).clone(), range(name, seen, estimator, symmetry)?)))
+        .collect();
+    // Of several failures the first one is told, whichever thread met its own first.
+    ranges.into_iter().collect()
+}
 
+fn range(
+    name: &str,
+    seen: &ValueStatistics,
+    estimator: &dyn RangeEstimator,
+    symmetry: Symmetry,
+) -> Result<CalibratedRange, Failure> {
+    let fail = |reason: String| {
+        Failure::new(
+            FailureKind::Model,
+            format!("cannot calibrate `{name}`: {reason}"),
+        )
+        .with_help("check that the model runs on these images in FP32")
+    };
+    let histogram = seen.histogram();
+    if histogram.non_finite() > 0 {
+        return Err(fail(format!(
+            "{} observed values are not finite",
+            histogram.non_finite()
+        )));
+    }
+    let range = estimator
+        .estimate(seen, symmetry)
+        .map_err(|e| fail(e.to_string()))?;
+    let observed = histogram
+        .range()
+        .ok_or_else(|| fail("nothing was observed".to_owned()))?;
+    let clipped = clipped_fraction(histogram, range);
+    Ok(CalibratedRange {
+        min: range.min(),
+        max: range.max(),
+        observed_min: observed.min(),
+        observed_max: observed.max(),
+        clipped: clipped.below + clipped.above,
+    })
+}
+
+impl CalibrationTable {
     fn merge(&mut self, other: &Self) {
-        for (name, histogram) in &other.histograms {
-            self.histograms
+        for (name, statistics) in &other.statistics {
+            self.statistics
                 .entry(name.clone())
                 .or_default()
-                .merge(histogram);
+                .merge(statistics);
         }
         match (&mut self.tally, &other.tally) {
             (Some(mine), Some(theirs)) => mine.merge(theirs),
@@ -240,7 +253,7 @@ fn observe_image(
     let chunks: Vec<Vec<_>> = (0..n_chunks)
         .map(|chunk| tiles.iter().skip(chunk).step_by(n_chunks).collect())
         .collect();
-    let tables = chunks
+    let parts = chunks
         .par_iter()
         .map(|chunk| {
             let n_histograms = options.values.len();
@@ -260,15 +273,21 @@ fn observe_image(
                     done: done.fetch_add(1, Ordering::Relaxed) + 1,
                 });
             }
-            Ok(CalibrationTable {
-                histograms: options.values.iter().cloned().zip(histograms).collect(),
-                tally: studied.map(|(_, tally)| tally),
-            })
+            Ok((histograms, studied.map(|(_, tally)| tally)))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let mut merged = CalibrationTable::default();
-    for table in &tables {
-        merged.merge(table);
+    let mut whole = vec![Histogram::new(); options.values.len()];
+    let mut table = CalibrationTable::default();
+    for (histograms, tally) in parts {
+        for (histogram, part) in whole.iter_mut().zip(&histograms) {
+            histogram.merge(part);
+        }
+        table.merge(&CalibrationTable {
+            statistics: BTreeMap::new(),
+            tally,
+        });
     }
-    Ok(merged)
+    let statistics = whole.into_iter().map(ValueStatistics::of_image);
+    table.statistics = options.values.iter().cloned().zip(statistics).collect();
+    Ok(table)
 }

@@ -1,7 +1,8 @@
 //! tilecast: FP32 ONNX image models to verified release models.
 //!
 //! Reading order: [`recipe`] (what the user asks for) → [`quantize`] (the main job, stage by stage) → the other verbs
-//! ([`inspect`], [`lint`], [`convert`], [`sensitivity`], [`run`], [`verify`], [`explain`]) → [`report`] (what comes out).
+//! ([`inspect`], [`lint`], [`calibrate`], [`convert`], [`sensitivity`], [`run`], [`verify`], [`explain`]) → [`report`] (what
+//! comes out).
 //!
 //! Everything that takes time gets a [`Context`]: events go to its listener, and its flag ends the work. This crate
 //! prints nothing and reads no environment.
@@ -12,12 +13,14 @@ pub mod report;
 mod artifact;
 mod bind;
 mod calibrate;
+mod calibration_file;
 mod compare;
 mod context;
 mod engines;
 mod failure;
 mod finite;
 mod geometry;
+mod identity;
 mod images;
 mod pipeline;
 mod prepare;
@@ -37,6 +40,9 @@ pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
 pub use tilecast_exec::LibrarySearch;
 pub use tilecast_passes::Precision as ConvertPrecision;
+pub use verbs::calibrate::{
+    CalibrateOutcome, CalibrateSettings, MergeSettings, Shard, calibrate, merge_calibrations,
+};
 pub use verbs::convert::{Check as ConvertCheck, ConvertOutcome, ConvertSettings, convert};
 pub use verbs::explain::explain;
 pub use verbs::inspect::{Inspection, inspect};

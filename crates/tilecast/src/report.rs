@@ -6,7 +6,7 @@ mod markdown;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tilecast_analysis::{Finding, TilingAnalysis};
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
 use tilecast_passes::{PrecisionPlan, SimplifyReport};
@@ -76,7 +76,7 @@ impl Default for Tool {
 }
 
 /// A file by name and content.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFacts {
     /// File name.
     pub name: String,

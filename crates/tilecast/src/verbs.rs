@@ -1,5 +1,6 @@
 //! The verbs besides the main job: one file each.
 
+pub(crate) mod calibrate;
 pub(crate) mod convert;
 pub(crate) mod explain;
 pub(crate) mod inspect;

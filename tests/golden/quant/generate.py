@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy
 import onnx
 import onnxruntime
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.base_quantizer import BaseQuantizer
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import (
@@ -64,6 +64,18 @@ def ranges(rng):
         yield (0.0, 10.0 ** rng.uniform(-4, 4))
     for _ in range(10):
         yield (-(10.0 ** rng.uniform(-4, 4)), 0.0)
+    # Lopsided ranges, whose zero points lie near an end, and constants.
+    for _ in range(20):
+        large, share = 10.0 ** rng.uniform(-3, 3), 10.0 ** rng.uniform(-4, -1)
+        yield (-share * large, large)
+        yield (-large, share * large)
+        yield (large, large)
+    # Around the smallest scale that is kept, for every number of steps.
+    for steps in (254, 255):
+        for factor in (0.999, 1.0, 1.001):
+            yield (0.0, tiny * steps * factor)
+            yield (-tiny * steps * factor, 0.0)
+            yield (-tiny * steps * factor / 2, tiny * steps * factor / 2)
 
 
 def params_cases(rng):
@@ -93,6 +105,16 @@ def weights(rng):
     yield numpy.zeros((2, 4)), 0
     yield numpy.array([[0.0, 0.0, 0.0], [1e-45, -1e-40, 0.0], [1e-37, -1e-37, 5e-38], [1e30, -1e38, 3.4e38]]), 0
     yield rng.normal(0, 1, (6, 5)) * 10.0 ** rng.uniform(-30, 30, (6, 1)), 0
+    # Convolutions with filters of zeros, of tiny numbers, and with one outlier.
+    filters = rng.normal(0, 0.1, (6, 3, 3, 3))
+    filters[1] = 0.0
+    filters[2] *= 1e-39
+    filters[4, 0, 1, 2] = 1e4
+    filters[5, 1:] = 0.0
+    yield filters, 0
+    yield filters.transpose(1, 0, 2, 3), 1
+    yield numpy.zeros((3, 2, 1, 1)), 0
+    yield rng.normal(0, 1, (8, 1, 3, 3)) * 10.0 ** rng.uniform(-6, 2, (8, 1, 1, 1)), 0
     # Half steps of a power-of-two scale: every odd one is a tie.
     yield numpy.concatenate([[127.0], numpy.arange(-253, 254, 6) / 2]).reshape(1, -1), 0
 
@@ -182,6 +204,37 @@ def bias_cases(rng):
             }
 
 
+def activation_cases(rng):
+    """Quantized activations, every type and symmetry, values inside, outside and on ties."""
+    for low, high in [(-1.0, 3.0), (0.0, 6.0), (-0.17, 8.0), (-5.0, 0.0), (2.0, 7.0), (-1e-38, 3e-38), (-2e4, 5e4)]:
+        rmin, rmax = numpy.array(low, dtype=F32), numpy.array(high, dtype=F32)
+        for type_name, quant_type in TYPES.items():
+            for symmetric in (False, True):
+                qmin, qmax = get_qmin_qmax_for_qType(quant_type, symmetric=symmetric)
+                zero_point, scale = compute_scale_zp(rmin, rmax, qmin, qmax, symmetric)
+                values = rng.uniform(1.3 * low - 0.3 * high, 1.3 * high - 0.3 * low, 40).astype(F32)
+                ties = (F32(scale) * (numpy.arange(-6, 6, dtype=F32) + F32(0.5))).astype(F32)
+                values = numpy.concatenate([values, ties, [rmin, rmax, 0.0, -0.0]]).astype(F32)
+                graph = helper.make_graph(
+                    [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])], "g",
+                    [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None])],
+                    [helper.make_tensor_value_info("y", quant_type, [None])],
+                    [numpy_helper.from_array(numpy.array(scale, dtype=F32), "s"),
+                     helper.make_tensor("z", quant_type, [], [int(zero_point)])],
+                )  # fmt: skip
+                model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+                session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+                yield {
+                    "min": bits(rmin),
+                    "max": bits(rmax),
+                    "type": type_name,
+                    "symmetric": symmetric,
+                    "values": bits(values),
+                    "quantized": session.run(None, {"x": values})[0].tolist(),
+                }
+
+
 write("params.json", list(params_cases(numpy.random.default_rng(1))))
 write("weights.json", list(weight_cases(numpy.random.default_rng(2))))
 write("bias.json", list(bias_cases(numpy.random.default_rng(3))))
+write("activations.json", list(activation_cases(numpy.random.default_rng(4))))

@@ -29,6 +29,12 @@ pub(crate) struct Arguments {
     /// the end of the format.
     #[arg(long, value_name = "DIR")]
     calibration: Option<PathBuf>,
+    /// Table of `tilecast calibrate` to take INT8 ranges from, instead of running the model over images.
+    #[arg(long, value_name = "TABLE")]
+    calibration_table: Option<PathBuf>,
+    /// How INT8 ranges are chosen: minmax, mean-minmax, percentile, entropy or mse.
+    #[arg(long, value_name = "METHOD", default_value = "percentile")]
+    range: String,
     /// Runtime that the model is made for.
     #[arg(long, default_value = "generic")]
     target: String,
@@ -79,6 +85,8 @@ impl Arguments {
             },
             output: self.output,
             calibration: self.calibration,
+            table: self.calibration_table,
+            range: self.range,
             target: self.target,
             tile_px: self.tile as usize,
             memory_bytes: DEFAULT_MEMORY_BYTES,

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod bind;
+mod calibrate;
 // The one test that takes a minute; tests start in the order of their names.
 #[cfg(target_os = "linux")]
 mod bounded_memory;

@@ -48,28 +48,28 @@ fn an_empty_calibration_folder_is_a_usage_error() {
 #[test]
 fn a_value_that_is_not_built_yet_is_refused_by_name() {
     let folder = Folder::with_images();
-    let entropy = RECIPE.replace("  holdout: 0.5", "  holdout: 0.5\n  range: entropy");
-    folder.write("recipe.yaml", entropy);
+    let bgr = RECIPE.replace("tiling:", "preprocess: { color: bgr }\ntiling:");
+    folder.write("recipe.yaml", bgr);
     let outcome = folder.fail("quantize recipe.yaml --out out", 2);
     assert_text(
         &outcome.talk(),
         "
-    error: recipe.yaml:7:10: `range: entropy` is not built yet; use minmax or percentile
-       ╭─[recipe.yaml:7:10]
-     6 │   holdout: 0.5
-     7 │   range: entropy
-       ·          ───┬───
-       ·             ╰── not built yet
-     8 │ artifacts:
-       ╰────
+    error: recipe.yaml:13:22: `color: bgr` is not built yet; use rgb
+        ╭─[recipe.yaml:13:22]
+     12 │     gate: { min_psnr_db: 35, max_drop_db: 3 }
+     13 │ preprocess: { color: bgr }
+        ·                      ─┬─
+        ·                       ╰── not built yet
+     14 │ tiling: { validate_tile: 64 }
+        ╰────
     ",
     );
 
     folder.write("recipe.yaml", RECIPE);
-    let line = "quantize recipe.yaml --out out --set calibration.range=entropy";
+    let line = "quantize recipe.yaml --out out --set preprocess.color=bgr";
     assert_text(
         &folder.fail(line, 2).talk(),
-        "error: --set calibration.range=entropy: `range: entropy` is not built yet; use minmax or percentile",
+        "error: --set preprocess.color=bgr: `color: bgr` is not built yet; use rgb",
     );
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{Graph, NodeId, ShapeMap};
 
 use super::{Precision, PrecisionPlan, Reason};
@@ -108,16 +109,11 @@ impl Prices<'_, '_> {
         let (input, output) = (node.input_name(0)?, node.output_name(0)?);
         let (read, written) = (self.elements(input)?, self.elements(output)?);
         let weights = self.shapes.shape(node.input_name(1)?)?;
-        let is_depthwise = node.is("Conv") && weights.get(1) == Some(&1) && weights[0] > 1;
-        let kernel = if is_depthwise {
-            self.costs.depthwise
-        } else {
-            self.costs.dense
-        };
-        let work = self.counts.get(output)?;
+        let work = *self.counts.get(output)?;
+        let kernel = self.kernel(node, weights, work)?;
         let mut cost = Candidate {
-            int8: work * kernel.int8 + written * self.costs.written.int8,
-            float: work * kernel.float + written * self.costs.written.float,
+            int8: kernel.int8 + written * self.costs.written.int8,
+            float: kernel.float + written * self.costs.written.float,
         };
         let mut add = |elements: u64, prices: PerPrecision| {
             cost.int8 += elements * prices.int8;
@@ -141,6 +137,30 @@ impl Prices<'_, '_> {
             add(written, self.costs.to_float_kernel);
         }
         Some(cost)
+    }
+
+    /// The cost of `work` multiplications, whatever is written.
+    fn kernel(&self, node: &NodeProto, weights: &[usize], work: u64) -> Option<PerPrecision> {
+        let costs = self.costs;
+        let [n_filters, per_group, taps @ ..] = weights else {
+            return None;
+        };
+        if *per_group == 1 && *n_filters > 1 && !taps.is_empty() {
+            return Some(PerPrecision {
+                int8: work * costs.depthwise.int8,
+                float: work * costs.depthwise.float,
+            });
+        }
+        let groups = node.int("group").ok()?.unwrap_or(1).max(1) as u64;
+        let n_filters = (*n_filters as u64 / groups).max(1);
+        // Multiplications of one filter, which is what narrow kernels still do for several.
+        let per_filter = work / n_filters;
+        let has_neighbours = taps.iter().any(|&t| t > 1);
+        let gathered = if has_neighbours { costs.gathered } else { 0 };
+        Some(PerPrecision {
+            int8: per_filter * (costs.dense.int8 * n_filters.max(costs.narrowest.int8) + gathered),
+            float: per_filter * costs.dense.float * n_filters.max(costs.narrowest.float),
+        })
     }
 
     /// The value through which a candidate follows another one.

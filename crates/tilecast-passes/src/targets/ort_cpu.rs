@@ -22,11 +22,17 @@ pub(super) const ORT_CPU: Target = Target {
     int8_costs: Some(&COSTS),
 };
 
-/// Medians over the sample's profile at 256x256, ONNX Runtime 1.31.1, one thread of a processor with AVX2 and without VNNI: where
-/// INT8 pays there it pays more on newer ones. Dense convolutions are twice as fast but for what they write; depthwise ones are
-/// slower. Between operators: `QuantizeLinear` 300 and a transposition of bytes 150; `DequantizeLinear` 180 and 160; in float the
-/// provider's own reordering to and from blocks of channels, 200 and 300.
+/// Medians over profiles of the samples and exports, ONNX Runtime 1.31.1, one thread of a processor with AVX2 and without VNNI:
+/// where INT8 pays there it pays more on newer ones. Dense convolutions are twice as fast but for what they write and, with few
+/// filters, for what the tiles of the kernels leave unused; depthwise ones are slower. Between operators: `QuantizeLinear` 300
+/// and a transposition of bytes 150; `DequantizeLinear` 180 and 160; in float the provider's own reordering to and from blocks
+/// of channels, 200 and 300.
 const COSTS: Int8Costs = Int8Costs {
+    narrowest: PerPrecision {
+        int8: 48,
+        float: 24,
+    },
+    gathered: 100,
     dense: PerPrecision {
         int8: 11,
         float: 23,

@@ -1,9 +1,8 @@
 //! The exact smallest and largest value: nothing saturates, one outlier decides the step.
 
-use super::{RangeEstimator, seen_range};
-use crate::histogram::Histogram;
-use crate::range::EstimateError;
-use crate::types::Range;
+use super::{EstimateError, RangeEstimator, seen_range};
+use crate::statistics::ValueStatistics;
+use crate::types::{Range, Symmetry};
 
 /// Keeps every observed value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,21 +13,20 @@ impl RangeEstimator for MinMax {
         "minmax"
     }
 
-    fn estimate(&self, histogram: &Histogram) -> Result<Range, EstimateError> {
-        seen_range(histogram)
+    fn estimate(&self, seen: &ValueStatistics, _: Symmetry) -> Result<Range, EstimateError> {
+        seen_range(seen.histogram())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::range::test_values::one_image;
 
     #[test]
     fn extremes_are_exact() {
-        let mut histogram = Histogram::new();
-        histogram.observe(&[0.1, -0.7, 1e-20, 0.3]);
         assert_eq!(
-            MinMax.estimate(&histogram),
+            MinMax.estimate(&one_image(&[0.1, -0.7, 1e-20, 0.3]), Symmetry::Asymmetric),
             Ok(Range::new(-0.7, 0.3).expect("test range"))
         );
     }

@@ -6,8 +6,9 @@
 //! keeps at least the requested share and is never wider than min-max.
 
 use super::{CreateEstimatorError, EstimateError, RangeEstimator, seen_range};
-use crate::histogram::{Bin, Histogram};
-use crate::types::Range;
+use crate::histogram::Bin;
+use crate::statistics::ValueStatistics;
+use crate::types::{Range, Symmetry};
 
 /// Cuts the outermost values on both sides.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,14 +41,15 @@ impl RangeEstimator for Percentile {
         "percentile"
     }
 
-    fn estimate(&self, histogram: &Histogram) -> Result<Range, EstimateError> {
+    fn estimate(&self, seen: &ValueStatistics, _: Symmetry) -> Result<Range, EstimateError> {
+        let histogram = seen.histogram();
         let seen = seen_range(histogram)?;
         let allowance = ((100.0 - self.percentile) / 200.0 * histogram.count() as f64) as u64;
         let first =
             first_kept(histogram.bins(), allowance).map_or(f64::NEG_INFINITY, |bin| bin.low);
         let last =
             first_kept(histogram.bins().rev(), allowance).map_or(f64::INFINITY, |bin| bin.high);
-        // Edges have at most 12 significant bits, so only the one beyond f32::MAX needs the clamp in f64.
+        // Edges have at most 13 significant bits, so only the one beyond f32::MAX needs the clamp in f64.
         let min = first.max(seen.min().into()) as f32;
         let max = last.min(seen.max().into()) as f32;
         Ok(Range::new(min, max)
@@ -68,27 +70,28 @@ fn first_kept(mut bins: impl Iterator<Item = Bin>, allowance: u64) -> Option<Bin
 mod tests {
     use super::*;
     use crate::range::clipped_fraction;
+    use crate::range::test_values::one_image;
     use proptest::prelude::*;
 
     fn estimate(percentile: f64, values: &[f32]) -> (f32, f32) {
-        let mut histogram = Histogram::new();
-        histogram.observe(values);
         let estimator = Percentile::new(percentile).expect("test percentile");
-        let range = estimator.estimate(&histogram).expect("there are values");
+        let range = estimator
+            .estimate(&one_image(values), Symmetry::Asymmetric)
+            .expect("there are values");
         (range.min(), range.max())
     }
 
     #[test]
     fn tails_are_cut_at_bin_edges() {
-        // 0 to 1023 in bins of width 1/2, one value each.
+        // 0 to 1023 in bins of width 1/4, one value each.
         let ramp: Vec<f32> = (0_i16..1024).map(f32::from).collect();
         for (percentile, want) in [
             (100.0, (0.0, 1023.0)),
             // 5.12 values on each side: 5 whole ones may go.
-            (99.0, (5.0, 1018.5)),
+            (99.0, (5.0, 1018.25)),
             // Less than one value on each side: none may go.
             (99.9, (0.0, 1023.0)),
-            (50.0, (256.0, 767.5)),
+            (50.0, (256.0, 767.25)),
         ] {
             assert_eq!(estimate(percentile, &ramp), want, "{percentile}");
         }
@@ -100,8 +103,8 @@ mod tests {
         assert_eq!(estimate(99.9, &values), (0.5, 0.5));
         values.push(-800.0);
         values.push(900.0);
-        // The bins are 1/2 wide, so the kept bin is [0.5, 1).
-        assert_eq!(estimate(99.9, &values), (0.5, 1.0));
+        // The bins are 1/4 wide, so the kept bin is [0.5, 0.75).
+        assert_eq!(estimate(99.9, &values), (0.5, 0.75));
         assert_eq!(estimate(99.999, &values), (-800.0, 900.0));
     }
 
@@ -126,12 +129,12 @@ mod tests {
             values in prop::collection::vec(-1e3_f32..1e3, 1..400),
             percentile in 1.0_f64..=100.0,
         ) {
-            let mut histogram = Histogram::new();
-            histogram.observe(&values);
-            let range = Percentile::new(percentile).expect("in domain").estimate(&histogram).expect("values");
+            let seen = one_image(&values);
+            let estimator = Percentile::new(percentile).expect("in domain");
+            let range = estimator.estimate(&seen, Symmetry::Asymmetric).expect("values");
             let kept = values.iter().filter(|value| (range.min()..=range.max()).contains(value)).count();
             prop_assert!(kept as f64 >= percentile / 100.0 * values.len() as f64 - 1e-9);
-            let clipped = clipped_fraction(&histogram, range);
+            let clipped = clipped_fraction(seen.histogram(), range);
             prop_assert!(clipped.below.max(clipped.above) <= (100.0 - percentile) / 200.0 + 1e-12);
         }
     }

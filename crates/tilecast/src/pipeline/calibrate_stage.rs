@@ -9,7 +9,9 @@ use tilecast_passes::{PrecisionPlan, RangeEvidence, RangeStudy};
 use tilecast_quant::estimator_by_name;
 
 use super::prepare_stage::PreparedJob;
-use crate::calibrate::{CalibrateOptions, CalibratedRange, calibrate as observe, count_tiles};
+use crate::calibrate::{
+    CalibrateOptions, CalibratedRange, calibrate as observe, count_tiles, ranges as estimate_ranges,
+};
 use crate::context::{Context, Event};
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
@@ -87,7 +89,11 @@ pub(super) fn calibrate(
     })?;
     let ranges = tables
         .iter()
-        .map(|table| table.ranges(estimator.as_ref()))
+        .zip(&prepared.targets)
+        .map(|(table, prepared)| {
+            let symmetry = prepared.target.activation_symmetry;
+            estimate_ranges(&table.statistics, estimator.as_ref(), symmetry)
+        })
         .collect::<Result<_, _>>()?;
     let evidence: Vec<_> = options
         .iter()

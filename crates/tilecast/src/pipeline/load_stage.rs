@@ -1,15 +1,15 @@
 //! Stage 1: everything that the recipe names is found, read and resolved before anything is computed.
 
-use sha2::{Digest, Sha256};
 use tilecast_onnx::Model;
 use tilecast_tile::ValueRange;
 
 use super::settings;
 use crate::artifact::ArtifactRequest;
 use crate::context::Context;
+use crate::identity::sha256;
 use crate::images::{ImageSet, find_images, split};
 use crate::recipe::LoadedRecipe;
-use crate::report::{FileFacts, Gates};
+use crate::report::Gates;
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
@@ -61,34 +61,5 @@ pub(super) fn load(
             value_range,
             recipe,
         })
-    })
-}
-
-/// SHA-256 in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-/// A file by name and content.
-pub(super) fn file_facts(path: &std::path::Path) -> Result<FileFacts, Failure> {
-    let bytes = std::fs::read(path).map_err(|e| {
-        Failure::new(
-            FailureKind::Io,
-            format!("cannot read `{}`: {e}", path.display()),
-        )
-    })?;
-    Ok(FileFacts {
-        name: path
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        sha256: sha256(&bytes),
     })
 }

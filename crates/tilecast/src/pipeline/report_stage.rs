@@ -4,12 +4,12 @@ use std::path::Path;
 
 use tilecast_onnx::write_atomically;
 
-use super::load_stage::{file_facts, sha256};
 use super::mix_stage::MixedJob;
 use super::prepare_stage::{PreparedJob, PreparedTarget};
 use super::speed_stage::TimedJob;
 use super::validate_stage::ValidatedJob;
 use crate::context::Context;
+use crate::identity::{file_facts, sha256};
 use crate::images::ImageFile;
 use crate::report::{
     ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, PrepareFacts, Quality,

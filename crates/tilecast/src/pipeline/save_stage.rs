@@ -4,10 +4,10 @@ use std::path::Path;
 
 use tilecast_onnx::Model;
 
-use super::load_stage::sha256;
 use super::rewrite_stage::RewrittenJob;
 use crate::artifact::ArtifactRequest;
 use crate::context::{Context, Event};
+use crate::identity::sha256;
 use crate::report::REPORT_FILES;
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};

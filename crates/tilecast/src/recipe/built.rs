@@ -4,11 +4,8 @@ use std::fmt;
 
 use super::error::Problem;
 use super::tree::Node;
-use super::{
-    ArtifactPrecision, Color, GlobalStatistics, Layout, RangeMethod, Recipe, TargetName, TileMode,
-};
+use super::{ArtifactPrecision, Color, GlobalStatistics, Layout, Recipe, TargetName, TileMode};
 
-const RANGE_METHODS: &[RangeMethod] = &[RangeMethod::Minmax, RangeMethod::Percentile];
 const LAYOUTS: &[Layout] = &[Layout::Nchw];
 const COLORS: &[Color] = &[Color::Rgb];
 const PRECISIONS: &[ArtifactPrecision] = &[
@@ -23,12 +20,8 @@ const GLOBAL_STATISTICS: &[GlobalStatistics] = &[GlobalStatistics::Local];
 /// Refuses by name what is not built yet. `tree` is what `recipe` was made from.
 pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
     let Recipe {
-        calibration,
-        preprocess,
-        tiling,
-        ..
+        preprocess, tiling, ..
     } = recipe;
-    check(tree, "calibration.range", &calibration.range, RANGE_METHODS)?;
     check(tree, "preprocess.layout", &preprocess.layout, LAYOUTS)?;
     check(tree, "preprocess.color", &preprocess.color, COLORS)?;
     for (key, value) in [("mean", preprocess.mean), ("std", preprocess.std)] {

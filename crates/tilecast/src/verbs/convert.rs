@@ -9,14 +9,15 @@ use tilecast_analysis::{TilingAnalysis, analyze};
 use tilecast_exec::{Engine, TractEngine};
 use tilecast_onnx::Model;
 use tilecast_passes::{
-    IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeStudy, SimplifyOptions,
-    TARGETS, Target, target_by_name,
+    IoTypes, PassReport, Precision, RangeEvidence, RangeStudy, SimplifyOptions, TARGETS, Target,
+    target_by_name,
 };
-use tilecast_quant::{Range, estimator_by_name};
+use tilecast_quant::{ValueStatistics, estimator_by_name};
 use tilecast_tile::ValueRange;
 
 use crate::artifact::ArtifactRequest;
-use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
+use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
+use crate::calibration_file::CalibrationFile;
 use crate::context::{Context, Event};
 use crate::finite::{FiniteCheck, observe_all};
 use crate::images::{ImageFile, find_images};
@@ -37,6 +38,10 @@ pub struct ConvertSettings {
     pub output: PathBuf,
     /// Folder of images to calibrate on. INT8 needs one; FP16 and BF16 find out on them which nodes the format can hold.
     pub calibration: Option<PathBuf>,
+    /// Table of `calibrate` to take ranges from, instead of observing them on images.
+    pub table: Option<PathBuf>,
+    /// How ranges are chosen, by name.
+    pub range: String,
     /// Target runtime, by name.
     pub target: String,
     /// Side fed to the network while calibrating, pixels.
@@ -96,9 +101,12 @@ pub struct ConvertOutcome {
 /// images, a pass cannot do its work, or the converted model gives outputs that are not finite.
 pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOutcome, Failure> {
     let target = find_target(&settings.target)?;
+    let estimator = estimator_by_name(&settings.range)
+        .map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
     check_output_folder(&settings.output)?;
     let original = Model::load(&settings.model)?;
     let original_bytes = original.stored_bytes();
+    let table = known_statistics(settings, &original)?;
     let mut request = default_artifact(settings.to, target);
     request.io = io_types(settings, &original)?;
     request.strip_metadata = settings.strip_metadata;
@@ -107,12 +115,33 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     let (model, prepare) = prepared(settings, original, &request, &engine, &mut clock, cx)?;
     cx.check()?;
     let mut plan = request.plan(&model, settings.tile_px);
-    let seen = observe(settings, &model, &request, &plan, &engine, &mut clock, cx)?;
+    let values = request.calibrated_values(&model, &plan);
+    let (known, needed) = match &table {
+        Some(table) => (table.statistics_of(&values)?, Vec::new()),
+        None => (BTreeMap::new(), values),
+    };
+    let mut seen = observe(
+        settings,
+        &model,
+        request.computes_in_half(),
+        needed,
+        &engine,
+        &mut clock,
+        cx,
+    )?;
+    seen.statistics.extend(known);
+    let ranges = ranges(
+        &seen.statistics,
+        estimator.as_ref(),
+        target.activation_symmetry,
+    )?
+    .into_iter()
+    .map(|(name, r)| (name, r.range()))
+    .collect();
     if request.computes_in_half() {
         plan.keep_in_range(&model, seen.evidence.as_ref());
     }
-    let (converted, passes) =
-        request.rewrite(&model, &plan, &seen.ranges, seen.evidence.as_ref())?;
+    let (converted, passes) = request.rewrite(&model, &plan, &ranges, seen.evidence.as_ref())?;
     cx.check()?;
     let finite = match settings.check {
         Check::Skip => None,
@@ -204,36 +233,37 @@ fn prepared(
 #[derive(Default)]
 struct Seen {
     images: Vec<ImageFile>,
-    ranges: BTreeMap<String, Range>,
+    statistics: BTreeMap<String, ValueStatistics>,
     evidence: Option<RangeEvidence>,
 }
 
 fn observe(
     settings: &ConvertSettings,
     model: &Model,
-    request: &ArtifactRequest,
-    plan: &PrecisionPlan,
+    computes_in_half: bool,
+    values: Vec<String>,
     engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Seen, Failure> {
-    let values = request.calibrated_values(model, plan);
     let Some(folder) = &settings.calibration else {
         if !values.is_empty() {
             return Err(
                 Failure::new(FailureKind::Usage, "INT8 needs images to calibrate on")
-                    .with_help("name a folder of typical inputs with --calibration DIR"),
+                    .with_help("name a folder of typical inputs with --calibration DIR, or what `calibrate` made of one with --calibration-table TABLE"),
             );
         }
-        cx.emit(&Event::Warning(
-            "no calibration images: every operator that can overflow in 16 bits stays in FP32; with --calibration DIR only \
-             those do that come near the end of the format",
-        ));
+        if computes_in_half {
+            cx.emit(&Event::Warning(
+                "no calibration images: every operator that can overflow in 16 bits stays in FP32; with --calibration DIR only \
+                 those do that come near the end of the format",
+            ));
+        }
         return Ok(Seen::default());
     };
     let images = find_images(folder, None)?;
     let analysis = analyze(model).ok();
-    let study = request.computes_in_half().then(|| RangeStudy::of(model));
+    let study = computes_in_half.then(|| RangeStudy::of(model));
     let options = CalibrateOptions {
         values,
         study,
@@ -243,17 +273,31 @@ fn observe(
     let table = clock.run(cx, "calibrate", "tiles", total, || {
         calibrate(engine, model, &images, &options, &AtomicUsize::new(0), cx)
     })?;
-    let estimator = estimator_by_name("percentile")
-        .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
-    let ranges = table.ranges(estimator.as_ref())?;
     Ok(Seen {
         evidence: options.evidence(&table),
-        ranges: ranges
-            .into_iter()
-            .map(|(name, r)| (name, r.range()))
-            .collect(),
+        statistics: table.statistics,
         images,
     })
+}
+
+/// The table that was asked for, if it was made from this model and for this target.
+fn known_statistics(
+    settings: &ConvertSettings,
+    original: &Model,
+) -> Result<Option<CalibrationFile>, Failure> {
+    let Some(path) = &settings.table else {
+        return Ok(None);
+    };
+    if settings.to != Precision::Int8 {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "`--calibration-table` serves INT8 only: it says nothing of the values that 16 bits may not hold",
+        )
+        .with_help("name a folder of images with --calibration DIR"));
+    }
+    let table = CalibrationFile::read(path)?;
+    table.check_made_for(original, &settings.target, settings.simplify)?;
+    Ok(Some(table))
 }
 
 fn calibrate_options<'a>(

@@ -14,7 +14,7 @@ use tilecast_tile::ValueRange;
 
 use super::convert::{check_output_folder, find_target};
 use crate::artifact::ArtifactRequest;
-use crate::calibrate::{CalibrateOptions, calibrate, count_tiles};
+use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
 use crate::compare::CompareOptions;
 use crate::context::Context;
 use crate::geometry::Geometry;
@@ -179,7 +179,8 @@ fn calibrated(
     })?;
     let estimator = estimator_by_name("percentile")
         .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
-    let ranges = table.ranges(estimator.as_ref())?;
+    let symmetry = request.target.activation_symmetry;
+    let ranges = ranges(&table.statistics, estimator.as_ref(), symmetry)?;
     Ok(ranges
         .into_iter()
         .map(|(name, r)| (name, r.range()))

@@ -126,8 +126,8 @@ fn refusals_name_the_argument() {
             "`artifacts.0.gate.max_worst_drop_db`: -1 is not 0 or more | Largest loss of PSNR",
         ),
         (
-            "calibration.range=entropy",
-            "`range: entropy` is not built yet; use minmax or percentile | ",
+            "preprocess.color=bgr",
+            "`color: bgr` is not built yet; use rgb | ",
         ),
         (
             "model=",

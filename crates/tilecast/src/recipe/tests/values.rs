@@ -235,21 +235,6 @@ fn values_out_of_range_are_refused() {
 fn values_that_are_not_built_are_refused_by_name() {
     for (from, to, message) in [
         (
-            "range: minmax",
-            "range: entropy",
-            "7:10: `range: entropy` is not built yet; use minmax or percentile",
-        ),
-        (
-            "range: minmax",
-            "range: mean-minmax",
-            "7:10: `range: mean-minmax` is not built yet; use minmax or percentile",
-        ),
-        (
-            "range: minmax",
-            "range: mse",
-            "7:10: `range: mse` is not built yet; use minmax or percentile",
-        ),
-        (
             "layout: nchw",
             "layout: nhwc",
             "8:23: `layout: nhwc` is not built yet; use nchw",
