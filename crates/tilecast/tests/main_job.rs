@@ -166,7 +166,18 @@ fn quality_is_as_promised(report: &Value) {
         ]
     );
     let counts = |index: usize| &report["artifacts"][index]["nodes"];
-    assert_eq!(counts(1)["int8"], counts(2)["int8"]);
+    // Both targets run the same operators in INT8; ort-cpu leaves some of them where they are no faster.
+    let plan = report["artifacts"][2]["plan"].as_array().unwrap();
+    let left = plan.iter().filter(|node| {
+        node["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("INT8 is no faster")
+    });
+    let left = left.count() as u64;
+    let int8 = |index: usize| counts(index)["int8"].as_u64().unwrap();
+    assert_eq!(int8(1), int8(2) + left);
+    assert!(left > 0 && int8(2) > 0);
     // A GPU computes the rest in FP16, but for pools whose sums leave it.
     for artifact in artifacts(report).take(2) {
         for node in artifact["plan"].as_array().unwrap() {

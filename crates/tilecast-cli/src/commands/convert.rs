@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// Do not run the converted model before it is written.
     #[arg(long, conflicts_with = "force")]
     no_check: bool,
+    /// End with 1 where no node is worth INT8 on the target; the model is written all the same.
+    #[arg(long)]
+    require_int8: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -101,8 +104,10 @@ impl Arguments {
             },
         };
         let outcome = tilecast::convert(&settings, cx)?;
+        let passed =
+            !self.require_int8 || outcome.nodes.contains_key(ConvertPrecision::Int8.name());
         if self.json {
-            return Ok(Output::success(json(&outcome)?));
+            return Ok(Output::gated(json(&outcome)?, passed));
         }
         let nodes: Vec<String> = outcome
             .nodes
@@ -124,7 +129,11 @@ impl Arguments {
                 n => writeln!(text, "{n} output elements are not finite on {}", check.on),
             };
         }
-        Ok(Output::success(text))
+        if let Some(advice) = &outcome.advice {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{advice}");
+        }
+        Ok(Output::gated(text, passed))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tilecast_onnx::Tensor;
 use tilecast_onnx::proto::ModelProto;
 
-use crate::support::{Folder, SRVGG, sample_model};
+use crate::support::{Folder, SRVGG, repository, sample_model};
 
 #[test]
 fn a_missed_gate_is_reported_and_ends_with_1() {
@@ -113,4 +113,23 @@ fn an_artifact_that_is_not_finite_fails_and_its_first_node_is_named() {
     assert!(node.contains("Conv"), "{node}");
     let page = String::from_utf8(folder.read("out/report.md")).unwrap();
     assert!(page.contains(&format!("first at {node}")), "{page}");
+}
+
+/// Narrow convolutions: INT8 would be slower there than FP32, so that nothing is left in it.
+#[test]
+fn a_model_that_int8_makes_no_faster_keeps_none_of_it() {
+    let folder = Folder::with_images();
+    let model = repository().join("models/exports/realesrgan-x4v3-dy20.onnx");
+    folder.write("narrow.onnx", std::fs::read(model).unwrap());
+    let line = "convert narrow.onnx --to int8 --target ort-cpu --calibration images -o out.onnx";
+    let outcome = folder.succeed_with_json(&format!("{line} --json"));
+    assert!(outcome["nodes"]["int8"].is_null(), "{}", outcome["nodes"]);
+    let advice = outcome["advice"].as_str().unwrap();
+    assert!(advice.contains("no faster on target `ort-cpu`"), "{advice}");
+    let required = folder.run(&format!("{line} --require-int8"));
+    required.assert_code(1);
+    assert!(required.stdout.contains(advice), "{}", required.stdout);
+    let of_sample =
+        format!("convert {SRVGG} --to int8 --target ort-cpu --calibration images -o out.onnx");
+    folder.succeed(&format!("{of_sample} --require-int8"));
 }

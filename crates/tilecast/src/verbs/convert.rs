@@ -9,8 +9,8 @@ use tilecast_analysis::{TilingAnalysis, analyze};
 use tilecast_exec::{Engine, TractEngine};
 use tilecast_onnx::Model;
 use tilecast_passes::{
-    IoTypes, PassReport, Precision, RangeEvidence, RangeStudy, SimplifyOptions, TARGETS, Target,
-    target_by_name,
+    IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeStudy, Reason,
+    SimplifyOptions, TARGETS, Target, target_by_name,
 };
 use tilecast_quant::{ValueStatistics, estimator_by_name};
 use tilecast_tile::ValueRange;
@@ -86,6 +86,8 @@ pub struct ConvertOutcome {
     pub nodes: BTreeMap<&'static str, usize>,
     /// Precision of every node that computes with floats, with the reason.
     pub plan: Vec<PlannedNode>,
+    /// What to do instead, and why, where INT8 was asked for and no node has it; null otherwise.
+    pub advice: Option<String>,
     /// Whether the converted model stayed finite; null where it was not run.
     pub finite: Option<FiniteCheck>,
     /// How the model was simplified first; null where that was not wanted.
@@ -156,9 +158,30 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         bytes_ratio: converted.stored_bytes() as f64 / original_bytes as f64,
         nodes: plan.counts(),
         plan: PlannedNode::of_plan(&plan),
+        advice: advice(settings, &plan),
         finite,
         prepare,
         passes,
+    })
+}
+
+/// What to say of an INT8 model without a node in INT8.
+fn advice(settings: &ConvertSettings, plan: &PrecisionPlan) -> Option<String> {
+    let decisions = plan.decisions();
+    if settings.to != Precision::Int8 || decisions.iter().any(|d| d.precision == Precision::Int8) {
+        return None;
+    }
+    let slower = decisions.iter().filter(|d| d.reason == Reason::NoFaster);
+    Some(match slower.count() {
+        0 => format!(
+            "target `{}` runs no node of this model in INT8; ship FP16",
+            settings.target
+        ),
+        n => format!(
+            "INT8 is no faster on target `{}` in any of the {n} places that have it there, because of narrow or depthwise \
+             convolutions and conversions around them; ship FP16",
+            settings.target
+        ),
     })
 }
 
