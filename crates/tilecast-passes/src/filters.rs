@@ -16,7 +16,7 @@ pub(crate) enum ChannelAxis {
 pub(crate) struct Filters {
     layout: Layout,
     /// Number of output channels.
-    n_filters: usize,
+    n_outputs: usize,
     /// Number of input channels of the node.
     n_channels: usize,
     groups: usize,
@@ -71,18 +71,18 @@ impl Filters {
             .filter(|&g| g > 0)
             .ok_or("the number of groups is not positive")?;
         let contradiction = || format!("weights of shape {dims:?} contradict `{}`", node.op());
-        let matrix = |layout, n_filters, n_channels| Self {
+        let matrix = |layout, n_outputs, n_channels| Self {
             layout,
-            n_filters,
+            n_outputs,
             n_channels,
             groups: 1,
             taps: 1,
             share: 1.0,
         };
         let filters = match (node.op(), dims) {
-            ("Conv", [n_filters, per_group, taps @ ..]) if n_filters % groups == 0 => Self {
+            ("Conv", [n_outputs, per_group, taps @ ..]) if n_outputs % groups == 0 => Self {
                 layout: Layout::FilterFirst,
-                n_filters: *n_filters,
+                n_outputs: *n_outputs,
                 n_channels: per_group * groups,
                 groups,
                 taps: taps.iter().product(),
@@ -93,15 +93,15 @@ impl Filters {
                 let strides = strides.unwrap_or_default().iter();
                 Self {
                     layout: Layout::ChannelFirst,
-                    n_filters: per_group * groups,
+                    n_outputs: per_group * groups,
                     n_channels: *n_channels,
                     groups,
                     taps: taps.iter().product(),
                     share: 1.0 / strides.map(|&s| s as f64).product::<f64>(),
                 }
             }
-            ("MatMul", [n_channels, n_filters]) => {
-                matrix(Layout::ChannelFirst, *n_filters, *n_channels)
+            ("MatMul", [n_channels, n_outputs]) => {
+                matrix(Layout::ChannelFirst, *n_outputs, *n_channels)
             }
             ("Gemm", [a, b]) => {
                 let scaled = |name| -> Result<bool, String> {
@@ -118,7 +118,7 @@ impl Filters {
             }
             _ => return Err(contradiction()),
         };
-        if filters.n_filters == 0 || filters.n_channels == 0 || filters.taps == 0 {
+        if filters.n_outputs == 0 || filters.n_channels == 0 || filters.taps == 0 {
             return Err(contradiction());
         }
         Ok(filters)
@@ -126,7 +126,7 @@ impl Filters {
 
     /// Number of filters, which is that of output channels.
     pub(crate) fn len(&self) -> usize {
-        self.n_filters
+        self.n_outputs
     }
 
     /// Number of channels of the data input.
@@ -148,7 +148,7 @@ impl Filters {
     /// order in which kernels for images whose channels lie side by side go through them.
     pub(crate) fn weights_of(&self, filter: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let per_group = self.n_channels / self.groups;
-        let filters_per_group = self.n_filters / self.groups;
+        let filters_per_group = self.n_outputs / self.groups;
         let (group, within) = (filter / filters_per_group, filter % filters_per_group);
         (0..self.taps).flat_map(move |tap| {
             (0..per_group).map(move |index| {

@@ -82,7 +82,7 @@ impl HalfFormat {
     /// The number of the format on the other side of `exact`, seen from `rounded`; `rounded` itself where the two are equal
     /// or the other one is infinite.
     fn other_neighbour(self, exact: f32, rounded: f32) -> f32 {
-        if exact == rounded || !rounded.is_finite() {
+        if exact.to_bits() == rounded.to_bits() || !rounded.is_finite() {
             return rounded;
         }
         let upwards = exact > rounded;
@@ -108,6 +108,7 @@ impl HalfFormat {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "numbers of the formats are exact")]
 mod tests {
     use super::*;
 

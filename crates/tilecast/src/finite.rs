@@ -117,14 +117,14 @@ pub(crate) fn observe_all(
     engine: &dyn Engine,
     model: &Model,
     images: &[ImageFile],
-    options: CalibrateOptions<'_>,
+    options: &CalibrateOptions<'_>,
     done: &AtomicUsize,
     cx: &Context<'_>,
 ) -> Result<RangeEvidence, Failure> {
     let options = CalibrateOptions {
         values: Vec::new(),
         study: Some(RangeStudy::of(model)),
-        ..options
+        ..options.clone()
     };
     let table = calibrate(engine, model, images, &options, done, cx)?;
     Ok(options.evidence(&table).unwrap_or_default())

@@ -94,8 +94,8 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// ONNX Runtime, or why there is none.
-pub(crate) fn open(search: &LibrarySearch) -> Result<OrtEngine, SpeedReport> {
-    OrtEngine::open(search).map_err(|error| SpeedReport::predicted(error.to_string()))
+pub(crate) fn open(search: &LibrarySearch) -> Result<OrtEngine, Box<SpeedReport>> {
+    OrtEngine::open(search).map_err(|error| Box::new(SpeedReport::predicted(error.to_string())))
 }
 
 /// Measures the reference and the candidates. A candidate that ONNX Runtime does not run is reported as such; where it

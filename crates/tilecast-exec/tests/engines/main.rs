@@ -4,6 +4,10 @@
 //! feature `ort` and the machine has the library. The rest says in its name or its file which engine it is about.
 
 #![expect(
+    clippy::print_stderr,
+    reason = "a test says on which engines it ran, and which were skipped"
+)]
+#![expect(
     clippy::unwrap_used,
     clippy::float_cmp,
     reason = "the exemption of tests does not reach their helpers, and equal infinities are compared"

@@ -23,7 +23,12 @@ pub(super) fn time(
 ) -> Result<TimedJob, Failure> {
     let engine = match open(search) {
         Ok(engine) => engine,
-        Err(speed) => return Ok(TimedJob { mixed, speed }),
+        Err(speed) => {
+            return Ok(TimedJob {
+                mixed,
+                speed: *speed,
+            });
+        }
     };
     let saved = &mixed.validated.saved;
     let job = &saved.rewritten.calibrated.prepared.linted.job;

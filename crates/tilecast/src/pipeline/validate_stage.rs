@@ -123,8 +123,8 @@ fn find_non_finite(
     let total = 2 * count_observed_tiles(images, &options)?;
     clock.run(cx, "find non-finite nodes", "tiles", total, || {
         let done = AtomicUsize::new(0);
-        let seen = observe_all(engine, before, images, options.clone(), &done, cx)?;
-        let found = observe_all(engine, after, images, options, &done, cx)?;
+        let seen = observe_all(engine, before, images, &options, &done, cx)?;
+        let found = observe_all(engine, after, images, &options, &done, cx)?;
         let check = FiniteCheck::new("held-out images", after, &found, &seen);
         Ok(Some(check))
     })

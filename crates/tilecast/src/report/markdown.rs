@@ -105,9 +105,10 @@ fn verdict(artifact: &ArtifactReport) -> String {
     if artifact.quality.passed {
         return "passed".to_owned();
     }
-    let failed = match failed.is_empty() {
-        true => "the output is not finite".to_owned(),
-        false => failed.join(", "),
+    let failed = if failed.is_empty() {
+        "the output is not finite".to_owned()
+    } else {
+        failed.join(", ")
     };
     let blame = artifact.finite.as_ref().map(FiniteCheck::blame);
     format!("**failed**: {failed}{}", blame.unwrap_or_default())

@@ -354,7 +354,7 @@ fn check_finite(
             let total = count_tiles(&seen.images, &options)?;
             let found = clock.run(cx, "check", "tiles", total, || {
                 let done = AtomicUsize::new(0);
-                observe_all(engine, converted, &seen.images, options, &done, cx)
+                observe_all(engine, converted, &seen.images, &options, &done, cx)
             })?;
             FiniteCheck::new("calibration images", converted, &found, before)
         }

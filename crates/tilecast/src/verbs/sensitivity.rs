@@ -18,7 +18,7 @@ use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
 use crate::compare::CompareOptions;
 use crate::context::Context;
 use crate::geometry::Geometry;
-use crate::images::{ImageSet, find_images, split};
+use crate::images::{ImageFile, ImageSet, find_images, split};
 use crate::pipeline::default_artifact;
 use crate::prepare::prepare;
 use crate::sensitivity::{NodeSensitivity, Probe};
@@ -124,7 +124,7 @@ pub fn sensitivity(
             let (point, _) = probe.measure(&[], &crate::report::Gates::default(), cx)?;
             Ok::<_, Failure>((point.psnr_db, probe.rank(cx)?))
         })?;
-    let names = |files: &[crate::images::ImageFile]| files.iter().map(|f| f.name()).collect();
+    let names = |files: &[ImageFile]| files.iter().map(ImageFile::name).collect();
     let outcome = SensitivityOutcome {
         schema: "tilecast.sensitivity/1",
         model: settings.model.display().to_string(),
