@@ -14,6 +14,7 @@ mod names;
 mod pass;
 mod plan;
 mod precision;
+mod predict;
 mod simplify;
 mod targets;
 
@@ -29,6 +30,7 @@ pub use plan::{
 pub use precision::{
     ConvertHalf, InsertQdq, IoTypes, PerChannel, RoundFilters, StoreFloat16, StripMetadata,
 };
+pub use predict::{FloatReason, Island, PredictedNode, Prediction, Runs, predict};
 pub use simplify::{
     CLEANUP, ChannelNorms, Dump, Ended, Entry, FUSIONS, FoldBatchNorm, FoldConstants, FoldPad,
     FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish, FuseLayerNorm,
@@ -37,7 +39,9 @@ pub use simplify::{
     RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike, SimplifyOptions,
     SimplifyReport, SlicesToSplit, simplify,
 };
-pub use targets::{Float16, Int8Costs, PerPrecision, TARGETS, Target, target_by_name};
+pub use targets::{
+    BiasForm, Float16, Int8Costs, PerPrecision, Placement, TARGETS, Target, target_by_name,
+};
 
 /// Every pass, for `tilecast explain` and the generated reference.
 pub const PASSES: &[&PassMeta] = &[

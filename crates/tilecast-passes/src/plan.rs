@@ -6,6 +6,7 @@
 mod ends;
 mod half_form;
 mod inner_sums;
+mod int8;
 mod keep_in_range;
 mod normalization;
 mod range_study;
@@ -21,6 +22,7 @@ use tilecast_onnx::{DataType, Graph, Model, NodeId, TypeMap, infer_body_types, i
 use tilecast_quant::HalfFormat;
 
 use crate::Target;
+use crate::precision::insert_qdq::part::{Part, part};
 
 pub(crate) use half_form::{Operand, operand, output_follows};
 pub use normalization::normalization_nodes;
@@ -107,6 +109,10 @@ pub enum Reason {
     Artifact,
     /// The artifact is INT8 and the target does not run this operator in INT8.
     NotQuantizedHere,
+    /// Computed inside the INT8 kernel of this node.
+    ComputedInside(String),
+    /// INT8 here would only add quantization, because what it reads or what reads it computes with floats.
+    OnlyTraffic,
     /// First convolution behind the graph's inputs.
     FirstConv,
     /// Last convolution before the graph's outputs.
@@ -186,6 +192,12 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Artifact => "the artifact's precision",
             Self::NotQuantizedHere => "the target quantizes other operators only",
+            Self::ComputedInside(node) => {
+                return write!(f, "computed inside the INT8 kernel of `{node}`");
+            }
+            Self::OnlyTraffic => {
+                "INT8 here would only add quantization between nodes that compute with floats"
+            }
             Self::FirstConv => "first conv is pinned",
             Self::LastConv => "last conv is pinned",
             Self::Normalization => "normalization is pinned",
@@ -354,6 +366,7 @@ impl PrecisionPlan {
         let types = infer_types(&graph);
         let mut plan = Self::default();
         plan.decide_graph(&graph, &types, &|_| None, model.opset(), request, false);
+        plan.settle_int8(&graph, request.target);
         plan
     }
 
@@ -367,7 +380,7 @@ impl PrecisionPlan {
         nested: bool,
     ) {
         let known = |name: &str| types.get(name).copied().or_else(|| outer(name));
-        let facts = Facts::of(graph, types, opset, &known);
+        let facts = Facts::of(graph, types, opset, nested, &known);
         for (id, node) in graph.nodes() {
             if let Some(value) = node
                 .output_name(0)
@@ -487,6 +500,8 @@ struct Facts<'f> {
     pooled: Vec<NodeId>,
     shape_work: Vec<NodeId>,
     opset: i64,
+    /// Whether the graph is inside a node, where the pairs of INT8 are not put.
+    nested: bool,
     types: &'f dyn Fn(&str) -> Option<DataType>,
 }
 
@@ -495,6 +510,7 @@ impl<'f> Facts<'f> {
         graph: &Graph<'_>,
         types: &TypeMap<'_>,
         opset: i64,
+        nested: bool,
         known: &'f dyn Fn(&str) -> Option<DataType>,
     ) -> Self {
         let norms = normalization_nodes(graph);
@@ -505,6 +521,7 @@ impl<'f> Facts<'f> {
             pooled: ends::on_pooled_vectors(graph),
             shape_work: shape_work::nodes(graph, types),
             opset,
+            nested,
             types: known,
         }
     }
@@ -540,7 +557,10 @@ impl<'f> Facts<'f> {
         let node = graph.node(id);
         let has = |set: &[NodeId]| set.binary_search(&id).is_ok();
         // A convolution that averages within a normalization is no layer: its weights are not to be quantized.
-        let quantizable = request.target.quantized_ops.contains(&node.op()) && !has(&self.norms);
+        let part = part(graph, id, request.target)
+            .filter(|_| request.target.quantized_ops.contains(&node.op()) && !has(&self.norms))
+            .filter(|part| *part == Part::Weighted || !self.nested);
+        let quantizable = part.is_some();
         let key = handle(node.label(), node.output_name(0).unwrap_or_default());
         if let Some(o) = request
             .overrides
@@ -573,7 +593,7 @@ impl<'f> Facts<'f> {
                 Reason::NotQuantizedHere,
             ),
             Precision::Int8 if has(&self.pooled) => (Precision::Fp16, Reason::PooledVector),
-            Precision::Int8 if !has_constant_weights(graph, id) => {
+            Precision::Int8 if part == Some(Part::Weighted) && !has_constant_weights(graph, id) => {
                 (Precision::Fp16, Reason::ComputedWeights)
             }
             precision => (precision, Reason::Artifact),

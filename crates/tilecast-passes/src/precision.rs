@@ -1,7 +1,7 @@
 //! The passes that carry out a precision plan, one file each, in the order in which they run.
 
 mod convert_half;
-mod insert_qdq;
+pub(crate) mod insert_qdq;
 mod round_filters;
 mod store_float16;
 mod strip_metadata;

@@ -1,7 +1,10 @@
 //! What each target runtime executes well: one file per target, one entry in [`TARGETS`].
 
+mod coreml;
+mod directml;
 mod generic;
 mod ort_cpu;
+mod tensorrt;
 
 use tilecast_quant::{QuantType, Symmetry};
 
@@ -16,6 +19,24 @@ pub enum Float16 {
     Store,
 }
 
+/// Between which values a runtime looks for the Q/DQ pairs of an INT8 node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// On what it reads and on what it writes: the pair behind it is what makes its kernel write integers.
+    InputsAndOutputs,
+    /// On what it reads only: the runtime decides what a kernel writes by what the next one reads.
+    InputsOnly,
+}
+
+/// In which form a runtime takes the bias of an INT8 node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BiasForm {
+    /// 32-bit integers at the scale of the accumulator.
+    Int32,
+    /// As it is.
+    Float,
+}
+
 /// How INT8 and FP16 are expressed for one runtime.
 #[derive(Debug)]
 pub struct Target {
@@ -27,10 +48,26 @@ pub struct Target {
     pub activation_type: QuantType,
     /// Whether activations have a zero point.
     pub activation_symmetry: Symmetry,
-    /// Operators that run in INT8 between Q/DQ pairs.
+    /// Where Q/DQ pairs go.
+    pub placement: Placement,
+    /// The form of biases.
+    pub bias: BiasForm,
+    /// Operators with INT8 kernels that multiply by constant weights: the reason for there being Q/DQ pairs.
+    pub weighted_ops: &'static [&'static str],
+    /// Operators with INT8 kernels without weights, which have scales of their own for what they read and write.
+    pub arithmetic_ops: &'static [&'static str],
+    /// Operators that pass INT8 elements on as they are, provided that what they read and write has one scale.
+    pub movement_ops: &'static [&'static str],
+    /// Those of the three lists that are given pairs; the runtime computes the others in INT8 too where they happen to be
+    /// between pairs.
     pub quantized_ops: &'static [&'static str],
-    /// Element-wise operators that the runtime fuses into a quantized producer when Q follows them directly.
+    /// Operators that move elements and over which the runtime moves a pair by itself, where there is one on one side only.
+    pub propagated_ops: &'static [&'static str],
+    /// Element-wise operators that are computed inside the kernel before them, as far as that is right: see
+    /// [`Target::placement`].
     pub absorbed_ops: &'static [&'static str],
+    /// Whether an Add behind an INT8 node is computed inside its kernel, its other operand being read in INT8.
+    pub absorbs_residual_add: bool,
     /// What FP16 means here.
     pub float16: Float16,
     /// How normalizations over the channels of an image are best expressed.
@@ -86,7 +123,13 @@ impl Target {
 }
 
 /// Every target, in the order shown to users.
-pub const TARGETS: &[&Target] = &[&generic::GENERIC, &ort_cpu::ORT_CPU];
+pub const TARGETS: &[&Target] = &[
+    &generic::GENERIC,
+    &ort_cpu::ORT_CPU,
+    &tensorrt::TENSORRT,
+    &directml::DIRECTML,
+    &coreml::COREML,
+];
 
 /// The target of this name.
 #[must_use]

@@ -43,7 +43,9 @@ pub use tilecast_passes::Precision as ConvertPrecision;
 pub use verbs::calibrate::{
     CalibrateOutcome, CalibrateSettings, MergeSettings, Shard, calibrate, merge_calibrations,
 };
-pub use verbs::convert::{Check as ConvertCheck, ConvertOutcome, ConvertSettings, convert};
+pub use verbs::convert::{
+    Check as ConvertCheck, ConvertOutcome, ConvertSettings, Int8Extent, convert,
+};
 pub use verbs::explain::explain;
 pub use verbs::inspect::{Inspection, inspect};
 pub use verbs::lint::{LintOutcome, lint};

@@ -3,6 +3,7 @@
 //! The keys named in the command-line contract are stable; more may be added.
 
 mod markdown;
+mod prediction;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use crate::calibrate::CalibratedRange;
 pub use crate::compare::TruthSummary;
 pub use crate::speed::{Latency, ModelSpeed, SpeedReport};
 pub use markdown::to_markdown;
+pub use prediction::{IslandFacts, PredictedNodeFacts, PredictionFacts};
 
 /// File names of the report, as JSON and as Markdown.
 pub(crate) const REPORT_FILES: [&str; 2] = ["report.json", "report.md"];
@@ -216,6 +218,8 @@ pub struct ArtifactReport {
     pub nodes: BTreeMap<&'static str, usize>,
     /// Precision of every node that computes with floats, with the reason.
     pub plan: Vec<PlannedNode>,
+    /// What the target will compute in INT8, and what not; null where nothing is in INT8.
+    pub prediction: Option<PredictionFacts>,
     /// What the passes did.
     pub passes: Vec<tilecast_passes::PassReport>,
     /// Where the artifact stopped being finite; null where its outputs are.

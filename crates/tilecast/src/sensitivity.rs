@@ -84,13 +84,10 @@ pub struct Mixture {
 }
 
 impl Probe<'_> {
-    /// First outputs of the nodes that the plan gives INT8.
+    /// First outputs of the nodes with weights that the plan gives INT8; the others have it for their sake.
     fn candidates(&self) -> Vec<&str> {
-        let decisions = self.plan.decisions().iter();
-        decisions
-            .filter(|d| d.precision == Precision::Int8)
-            .map(|d| d.value.as_str())
-            .collect()
+        let graph = self.model.graph();
+        self.plan.int8_with_weights(&graph, self.request.target)
     }
 
     /// How many there are.
@@ -168,11 +165,14 @@ impl Probe<'_> {
 
     /// The plan with these nodes not in INT8.
     pub(crate) fn keeping(&self, kept: &[NodeSensitivity]) -> PrecisionPlan {
+        let graph = self.model.graph();
         let mut plan = self.plan.clone();
         for node in kept {
             let psnr_db = node.psnr_db.unwrap_or(f64::NEG_INFINITY);
-            plan.change(&node.value, Precision::Fp16, Reason::Sensitive { psnr_db });
+            let reason = Reason::Sensitive { psnr_db };
+            plan.leave_int8(&node.value, &reason, &graph, self.request.target);
         }
+        plan.settle_int8(&graph, self.request.target);
         if self.request.computes_in_half() {
             plan.keep_in_range(self.model, self.evidence);
         }

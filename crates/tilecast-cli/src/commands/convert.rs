@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use tilecast::{
-    Context, ConvertCheck, ConvertOutcome, ConvertPrecision, ConvertSettings, Failure, PlannedNode,
+    Context, ConvertCheck, ConvertOutcome, ConvertPrecision, ConvertSettings, Failure, Int8Extent,
+    PlannedNode,
 };
 
 use super::{DEFAULT_MEMORY_BYTES, json, megabytes};
@@ -59,6 +60,9 @@ pub(crate) struct Arguments {
     /// Do not run the converted model before it is written.
     #[arg(long, conflicts_with = "force")]
     no_check: bool,
+    /// Give INT8 to everything that the target has it for, also where it is no faster.
+    #[arg(long)]
+    int8_everywhere: bool,
     /// End with 1 where no node is worth INT8 on the target; the model is written all the same.
     #[arg(long)]
     require_int8: bool,
@@ -97,6 +101,11 @@ impl Arguments {
             convert_io: self.convert_io,
             keep_io: self.keep_io,
             strip_metadata: self.strip_metadata,
+            int8: if self.int8_everywhere {
+                Int8Extent::Everywhere
+            } else {
+                Int8Extent::Worthwhile
+            },
             check: match (self.no_check, self.force) {
                 (true, _) => ConvertCheck::Skip,
                 (false, true) => ConvertCheck::Warn,
@@ -122,6 +131,9 @@ impl Arguments {
             nodes.join(", ")
         );
         text += &kept_single(&outcome);
+        if let Some(prediction) = &outcome.prediction {
+            text += &prediction.to_text();
+        }
         if let Some(check) = &outcome.finite {
             // Writing to a string cannot fail.
             let _ = match check.in_outputs {

@@ -13,6 +13,8 @@ use tilecast_onnx::{Graph, NodeId, ShapeMap};
 
 use super::{Precision, PrecisionPlan, Reason};
 use crate::cost::multiplications;
+use crate::precision::insert_qdq::absorb::absorbed;
+use crate::precision::insert_qdq::part::{Part, part};
 use crate::{Int8Costs, PerPrecision, Target};
 
 /// One candidate: what it costs on its own, in picoseconds.
@@ -53,6 +55,7 @@ impl PrecisionPlan {
         let nodes: Vec<NodeId> = graph
             .nodes()
             .filter(|(_, node)| self.is(node.output_name(0), Precision::Int8))
+            .filter(|(id, _)| part(graph, *id, target) == Some(Part::Weighted))
             .map(|(id, _)| id)
             .collect();
         let index: BTreeMap<NodeId, usize> = nodes.iter().copied().zip(0..).collect();
@@ -73,8 +76,9 @@ impl PrecisionPlan {
         let is_int8 = cheapest(&candidates, &links, &is_forced);
         for (&id, _) in nodes.iter().zip(&is_int8).filter(|(_, keep)| !**keep) {
             let value = graph.node(id).output_name(0).unwrap_or_default();
-            self.change(value, Precision::Fp16, Reason::NoFaster);
+            self.leave_int8(value, &Reason::NoFaster, graph, target);
         }
+        self.settle_int8(graph, target);
         let total = |choice: &dyn Fn(usize) -> bool| {
             let alone = candidates.iter().enumerate();
             let alone = alone.map(|(i, c)| if choice(i) { c.int8 } else { c.float });
@@ -193,9 +197,8 @@ impl Prices<'_, '_> {
     /// The value that a node's kernel gives, behind what it absorbs.
     fn result(&self, id: NodeId) -> &str {
         let output = self.graph.node(id).output_name(0).unwrap_or_default();
-        let next = self.graph.only_use(output).map(|u| self.graph.node(u.node));
-        next.filter(|n| self.target.absorbed_ops.contains(&n.op()))
-            .and_then(|n| n.output_name(0))
+        absorbed(self.graph, id, self.target)
+            .and_then(|inside| self.graph.node(inside).output_name(0))
             .unwrap_or(output)
     }
 

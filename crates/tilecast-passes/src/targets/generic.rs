@@ -1,6 +1,6 @@
 //! Any runtime that reads QDQ models, GPUs first.
 
-use super::{Float16, Target};
+use super::{BiasForm, Float16, Placement, Target};
 use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
@@ -11,8 +11,15 @@ pub(super) const GENERIC: Target = Target {
     summary: "any runtime that reads QDQ models; nodes outside INT8 compute in FP16",
     activation_type: QuantType::U8,
     activation_symmetry: Symmetry::Asymmetric,
+    placement: Placement::InputsAndOutputs,
+    bias: BiasForm::Int32,
+    weighted_ops: &["Conv"],
+    arithmetic_ops: &[],
+    movement_ops: &[],
     quantized_ops: &["Conv"],
+    propagated_ops: &[],
     absorbed_ops: &["Relu"],
+    absorbs_residual_add: false,
     float16: Float16::Compute,
     channel_norms: ChannelNorms::Decomposed,
     adds_pairs_in_16_bits: false,

@@ -1,6 +1,6 @@
 //! The CPU provider of ONNX Runtime on x86-64.
 
-use super::{Float16, Int8Costs, PerPrecision, Target};
+use super::{BiasForm, Float16, Int8Costs, PerPrecision, Placement, Target};
 use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
@@ -9,13 +9,62 @@ use tilecast_quant::{QuantType, Symmetry};
 /// has next to no FP16 kernels and casts around each. Averages over channels are convolutions: its `ReduceMean` runs on one
 /// thread there. No fusion is worth a newer opset: the runtime itself recognizes the GELU by `Erf` and the layer normalization of
 /// tokens when it loads a model, and `GroupNormalization` and `HardSwish` take as long as what they replace.
+///
+/// Of the operators with INT8 kernels, Add is left out of those that are given pairs: the sums of a residual network carry
+/// what the image is, and rounding them costs more quality than it saves time.
 pub(super) const ORT_CPU: Target = Target {
     name: "ort-cpu",
     summary: "ONNX Runtime's CPU provider; nodes outside INT8 compute in FP32, pinned weights are stored in FP16",
     activation_type: QuantType::U8,
     activation_symmetry: Symmetry::Asymmetric,
-    quantized_ops: &["Conv"],
-    absorbed_ops: &["Relu"],
+    placement: Placement::InputsAndOutputs,
+    bias: BiasForm::Int32,
+    weighted_ops: &["Conv", "Gemm", "MatMul"],
+    arithmetic_ops: &[
+        "Add",
+        "AveragePool",
+        "Concat",
+        "GlobalAveragePool",
+        "LeakyRelu",
+        "Mul",
+        "Sigmoid",
+        "Softmax",
+    ],
+    movement_ops: &[
+        "DepthToSpace",
+        "Flatten",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ],
+    quantized_ops: &[
+        "Conv",
+        "Concat",
+        "DepthToSpace",
+        "LeakyRelu",
+        "MaxPool",
+        "Mul",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Transpose",
+    ],
+    propagated_ops: &[
+        "MaxPool",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ],
+    absorbed_ops: &["Clip", "Relu"],
+    absorbs_residual_add: false,
     float16: Float16::Store,
     channel_norms: ChannelNorms::Convolved,
     adds_pairs_in_16_bits: true,

@@ -9,4 +9,5 @@ mod insert_qdq;
 mod keep_in_range;
 mod precision_plan;
 mod round_filters;
+mod targets;
 mod traps;

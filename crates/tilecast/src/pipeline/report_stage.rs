@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::identity::{file_facts, sha256};
 use crate::images::ImageFile;
 use crate::report::{
-    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, PrepareFacts, Quality,
-    REPORT_FILES, REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
+    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, PredictionFacts,
+    PrepareFacts, Quality, REPORT_FILES, REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
 };
 use crate::stages::StageClock;
 use crate::verbs::inspect::count_parameters;
@@ -62,7 +62,7 @@ pub(super) fn report(
 
     let mut artifacts = Vec::new();
     let plans = calibrated.plans.iter().zip(rewritten.models);
-    for (index, (((request, gates), file), (plan, (_, passes)))) in
+    for (index, (((request, gates), file), (plan, (model, passes)))) in
         job.artifacts.iter().zip(saved.files).zip(plans).enumerate()
     {
         let bytes = file.model.stored_bytes() as usize;
@@ -76,6 +76,7 @@ pub(super) fn report(
             bytes_ratio: bytes as f64 / fp32_bytes as f64,
             nodes: plan.counts(),
             plan: PlannedNode::of_plan(plan),
+            prediction: PredictionFacts::of(&model, request.target),
             passes,
             finite: non_finite[index].clone(),
             mixture: mixtures[index].take(),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::error::Problem;
 use super::tree::Node;
-use super::{ArtifactPrecision, Color, GlobalStatistics, Layout, Recipe, TargetName, TileMode};
+use super::{ArtifactPrecision, Color, GlobalStatistics, Layout, Recipe, TileMode};
 
 const LAYOUTS: &[Layout] = &[Layout::Nchw];
 const COLORS: &[Color] = &[Color::Rgb];
@@ -13,7 +13,6 @@ const PRECISIONS: &[ArtifactPrecision] = &[
     ArtifactPrecision::Bf16,
     ArtifactPrecision::Int8,
 ];
-const TARGETS: &[TargetName] = &[TargetName::Generic, TargetName::OrtCpu];
 const TILE_MODES: &[TileMode] = &[TileMode::Exact];
 const GLOBAL_STATISTICS: &[GlobalStatistics] = &[GlobalStatistics::Local];
 
@@ -33,7 +32,6 @@ pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem
     for (idx, artifact) in recipe.artifacts.iter().enumerate() {
         let path = |key: &str| format!("artifacts.{idx}.{key}");
         check(tree, &path("precision"), &artifact.precision, PRECISIONS)?;
-        check(tree, &path("target"), &artifact.target, TARGETS)?;
     }
     check(tree, "tiling.mode", &tiling.mode, TILE_MODES)?;
     check(

@@ -294,6 +294,11 @@ fn plans(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result {
                 named.join(", ")
             )?;
         }
+        if let Some(prediction) = &a.prediction {
+            for line in prediction.to_text().lines() {
+                writeln!(out, "- {}", line.trim_start())?;
+            }
+        }
         for declined in a.passes.iter().flat_map(|p| &p.declined) {
             writeln!(
                 out,

@@ -23,7 +23,7 @@ use crate::finite::{FiniteCheck, observe_all};
 use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
 use crate::prepare::{prepare, raise_opset_for};
-use crate::report::{PlannedNode, PrepareFacts};
+use crate::report::{PlannedNode, PredictionFacts, PrepareFacts};
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
@@ -56,8 +56,19 @@ pub struct ConvertSettings {
     pub keep_io: Vec<String>,
     /// Whether documentation strings, metadata and recorded shapes are left out.
     pub strip_metadata: bool,
+    /// Where INT8 goes.
+    pub int8: Int8Extent,
     /// What is done about the converted model not being finite.
     pub check: Check,
+}
+
+/// Where an INT8 model computes in INT8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Int8Extent {
+    /// Where the target is faster with it, as far as that is known.
+    Worthwhile,
+    /// Wherever the target has it.
+    Everywhere,
 }
 
 /// Whether the converted model is run before it is written.
@@ -86,6 +97,8 @@ pub struct ConvertOutcome {
     pub nodes: BTreeMap<&'static str, usize>,
     /// Precision of every node that computes with floats, with the reason.
     pub plan: Vec<PlannedNode>,
+    /// What the target will compute in INT8, and what not; null where nothing is in INT8.
+    pub prediction: Option<PredictionFacts>,
     /// What to do instead, and why, where INT8 was asked for and no node has it; null otherwise.
     pub advice: Option<String>,
     /// Whether the converted model stayed finite; null where it was not run.
@@ -116,7 +129,10 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     let mut clock = StageClock::default();
     let (model, prepare) = prepared(settings, original, &request, &engine, &mut clock, cx)?;
     cx.check()?;
-    let mut plan = request.plan(&model, settings.tile_px);
+    let mut plan = match settings.int8 {
+        Int8Extent::Worthwhile => request.plan(&model, settings.tile_px),
+        Int8Extent::Everywhere => request.plan_everywhere(&model),
+    };
     let values = request.calibrated_values(&model, &plan);
     let (known, needed) = match &table {
         Some(table) => (table.statistics_of(&values)?, Vec::new()),
@@ -158,6 +174,7 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         bytes_ratio: converted.stored_bytes() as f64 / original_bytes as f64,
         nodes: plan.counts(),
         plan: PlannedNode::of_plan(&plan),
+        prediction: PredictionFacts::of(&converted, target),
         advice: advice(settings, &plan),
         finite,
         prepare,

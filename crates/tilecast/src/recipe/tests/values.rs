@@ -255,21 +255,6 @@ fn values_that_are_not_built_are_refused_by_name() {
             "8:46: `std` is not built yet; leave it out",
         ),
         (
-            "target: ort-cpu",
-            "target: tensorrt",
-            "15:13: `target: tensorrt` is not built yet; use generic or ort-cpu",
-        ),
-        (
-            "target: ort-cpu",
-            "target: directml",
-            "15:13: `target: directml` is not built yet; use generic or ort-cpu",
-        ),
-        (
-            "target: ort-cpu",
-            "target: coreml",
-            "15:13: `target: coreml` is not built yet; use generic or ort-cpu",
-        ),
-        (
             "mode: exact",
             "mode: measured",
             "24:9: `mode: measured` is not built yet; use exact",
