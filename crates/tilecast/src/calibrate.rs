@@ -1,12 +1,13 @@
 //! Calibration: observing activations while the model runs over the calibration images.
 //!
 //! Every image is cut into tiles of the size that the release model will be fed, so that the values behind global
-//! poolings are those of tiles; tiles are shared out over all cores, each with histograms of its own. Histograms depend
+//! poolings are those of tiles; images, and the tiles of large ones, are shared out over all cores, each with histograms
+//! of its own. Histograms depend
 //! on the multiset of observed values alone, so the result is the same for any number of threads and any order.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use tilecast_analysis::TilingAnalysis;
@@ -22,6 +23,11 @@ use crate::context::{Context, Event};
 use crate::geometry::observation_plan;
 use crate::images::ImageFile;
 use crate::{Failure, FailureKind};
+
+/// Decoded images side by side may fill one part in so many of the memory.
+const IMAGE_SHARE: u64 = 4;
+/// Most channels of a decoded image.
+const N_CHANNELS: u64 = 3;
 
 /// What is observed, and on which tiles.
 #[derive(Clone, Debug)]
@@ -200,56 +206,107 @@ pub(crate) fn calibrate(
         .next()
         .and_then(|v| v.name.clone())
         .unwrap_or_default();
-    let mut table = CalibrationTable::default();
+    let load = |dims: Vec<usize>| {
+        engine.load(
+            model,
+            &SessionOptions {
+                input_shapes: vec![(input.clone(), dims)],
+                observe: observe.clone(),
+                unseen: match options.study {
+                    // It asks for all that there is.
+                    Some(_) => Unseen::Skipped,
+                    None => Unseen::Refused,
+                },
+            },
+        )
+    };
     // Nearly all images have tiles of one shape.
-    let mut last: Option<(Vec<usize>, Arc<dyn Session>)> = None;
-    for file in images {
-        let image = file.read()?;
-        let plan = plan(options, image.size())?;
-        let tile = plan.tile_size();
-        let dims = vec![1, image.channels(), tile.height, tile.width];
-        let session = match &last {
-            Some((known, session)) if *known == dims => session.clone(),
-            _ => {
-                let options = SessionOptions {
-                    input_shapes: vec![(input.clone(), dims.clone())],
-                    observe: observe.clone(),
-                    unseen: match options.study {
-                        // It asks for all that there is.
-                        Some(_) => Unseen::Skipped,
-                        None => Unseen::Refused,
-                    },
-                };
-                engine.load(model, &options)?
-            }
-        };
-        last = Some((dims, session.clone()));
-        let observed = observe_image(session.as_ref(), &image, &plan, options, cx, done)
-            .map_err(|f| f.about(file.path.display()))?;
-        table.merge(&observed);
+    let last: Mutex<Option<(Vec<usize>, Arc<dyn Session>)>> = Mutex::new(None);
+    let session_for = |dims: Vec<usize>| -> Result<Arc<dyn Session>, Failure> {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, session)) = &*last
+            && *known == dims
+        {
+            return Ok(Arc::clone(session));
+        }
+        // Room is made before another one is prepared.
+        *last = None;
+        let session = load(dims.clone())?;
+        *last = Some((dims, Arc::clone(&session)));
+        Ok(session)
+    };
+    let table = Mutex::new(CalibrationTable::default());
+    let n_threads = rayon::current_num_threads();
+    for group in images.chunks(images_at_once(images, options, n_threads)?) {
+        let share = n_threads.div_ceil(group.len());
+        let seen: Vec<Result<(), Failure>> = group
+            .par_iter()
+            .map(|file| {
+                let image = file.read()?;
+                let plan = plan(options, image.size())?;
+                let tile = plan.tile_size();
+                let session = session_for(vec![1, image.channels(), tile.height, tile.width])?;
+                let per_worker = session.peak_live_bytes().max(1) as u64;
+                let affordable = options.memory_bytes / per_worker / group.len() as u64;
+                let n_workers = share
+                    .min(usize::try_from(affordable).unwrap_or(share))
+                    .max(1);
+                let observed = observe_image(
+                    session.as_ref(),
+                    &image,
+                    &plan,
+                    options,
+                    n_workers,
+                    cx,
+                    done,
+                )
+                .map_err(|f| f.about(file.path.display()))?;
+                let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+                table.merge(&observed);
+                Ok(())
+            })
+            .collect();
+        // Of several failures the first one is told, whichever thread met its own first.
+        seen.into_iter().collect::<Result<(), Failure>>()?;
     }
-    Ok(table)
+    Ok(table.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// How many images are held and observed side by side: one per thread, if they fill no more than their share of the
+/// memory.
+fn images_at_once(
+    images: &[ImageFile],
+    options: &CalibrateOptions<'_>,
+    n_threads: usize,
+) -> Result<usize, Failure> {
+    let mut largest: u64 = 1;
+    for image in images {
+        let size = read_image_size(&image.path)?;
+        let n_values = (size.height as u64).saturating_mul(size.width as u64) * N_CHANNELS;
+        largest = largest.max(n_values.saturating_mul(size_of::<f32>() as u64));
+    }
+    let affordable = options.memory_bytes / IMAGE_SHARE / largest;
+    Ok(usize::try_from(affordable)
+        .unwrap_or(n_threads)
+        .clamp(1, n_threads))
 }
 
 fn plan(options: &CalibrateOptions<'_>, size: Size) -> Result<TilePlan, Failure> {
     observation_plan(options.analysis, size, options.tile_px)
 }
 
-/// Observes the tiles of one image, shared out over the cores.
+/// Observes the tiles of one image, shared out over so many workers.
 fn observe_image(
     session: &dyn Session,
     image: &PlanarImage,
     plan: &TilePlan,
     options: &CalibrateOptions<'_>,
+    n_workers: usize,
     cx: &Context<'_>,
     done: &AtomicUsize,
 ) -> Result<CalibrationTable, Failure> {
-    let per_worker = session.peak_live_bytes().max(1) as u64;
-    let workers = usize::try_from(options.memory_bytes / per_worker)
-        .unwrap_or(usize::MAX)
-        .max(1);
     let tiles: Vec<_> = plan.tiles().collect();
-    let n_chunks = workers.min(rayon::current_num_threads()).min(tiles.len());
+    let n_chunks = n_workers.min(tiles.len());
     let chunks: Vec<Vec<_>> = (0..n_chunks)
         .map(|chunk| tiles.iter().skip(chunk).step_by(n_chunks).collect())
         .collect();

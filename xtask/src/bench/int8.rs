@@ -40,10 +40,17 @@ const OURS: &[(&str, &[&str])] = &[(
     ],
 )];
 
-/// The command line that calibrates, and the estimators that it can be told. Until ranges can be had alone it is a whole
-/// conversion.
-const CALIBRATE: &[&str] = OURS[0].1;
-const ESTIMATORS: &[&str] = &["percentile"];
+/// The command line that calibrates. One table serves every estimator.
+const CALIBRATE: &[&str] = &[
+    "calibrate",
+    "{model}",
+    "--target",
+    "ort-cpu",
+    "--images",
+    "{images}",
+    "-o",
+    "{output}",
+];
 
 /// `quantize_static` on the model as it was exported.
 const PEER: &str = "quantize_static";

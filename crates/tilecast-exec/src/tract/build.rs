@@ -147,9 +147,10 @@ impl Builder<'_> {
     }
 }
 
-/// tract appends to names and needs them unique; nothing appended to one of these can equal another.
+/// tract appends to names and needs them unique; nothing appended to one of these can equal another. What follows a `#` it
+/// drops and numbers anew, trying all numbers from 1, so no name may begin with one.
 fn node_name(index: usize, node: &LoweredNode) -> String {
-    format!("#{index} {}", node.path)
+    format!("{index} {}", node.path)
 }
 
 fn translate_tensor(tensor: &OnnxTensor) -> TractResult<Tensor> {

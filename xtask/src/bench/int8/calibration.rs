@@ -10,7 +10,7 @@ use super::super::process::{self, Run};
 use super::super::statistics::Quartiles;
 use super::super::{BenchError, Options, checkout, progress, python};
 use super::make::{Folders, N_CALIBRATION};
-use super::{CALIBRATE, ESTIMATORS, SCRIPT, fill};
+use super::{CALIBRATE, SCRIPT, fill};
 
 const SAMPLE: &str = "models/nafnet-denoise.onnx";
 
@@ -98,24 +98,20 @@ pub(super) fn measure(
         };
         for _ in 0..rounds {
             progress(&format!("calibrating, {estimator}"));
-            if ESTIMATORS.contains(&estimator) {
-                cost.keep(ours(estimator, &model, few), |c| &mut c.ours);
-            }
+            cost.keep(ours(&model, few), |c| &mut c.ours);
             cost.keep(peer(options, method, &model, few), |c| &mut c.peer);
         }
         costs.push(cost);
     }
-    for &estimator in ESTIMATORS {
-        let mut cost = Cost {
-            estimator,
-            n_images: N_CALIBRATION[1],
-            ..Cost::default()
-        };
-        for _ in 0..rounds {
-            cost.keep(ours(estimator, &model, twice), |c| &mut c.ours);
-        }
-        costs.push(cost);
+    let mut cost = Cost {
+        estimator: METHODS[0].0,
+        n_images: N_CALIBRATION[1],
+        ..Cost::default()
+    };
+    for _ in 0..rounds {
+        cost.keep(ours(&model, twice), |c| &mut c.ours);
     }
+    costs.push(cost);
     Ok(costs)
 }
 
@@ -135,15 +131,14 @@ impl Cost {
     }
 }
 
-fn ours(estimator: &str, model: &Path, images: &Path) -> Result<Process, BenchError> {
+fn ours(model: &Path, images: &Path) -> Result<Process, BenchError> {
     let mut command = process::tilecast()?;
     command.args(fill(
         CALIBRATE,
         &[
             ("{model}", model),
             ("{images}", images),
-            ("{range}", estimator.as_ref()),
-            ("{output}", &model.with_extension("out")),
+            ("{output}", &model.with_extension("table")),
         ],
     ));
     process::watch("tilecast", &mut command).map(Process::from)
