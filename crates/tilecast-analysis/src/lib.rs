@@ -29,4 +29,4 @@ pub use halo::{
     AnalyzeError, AnalyzeErrorKind, PadFill, Reach, Scale, TilingAnalysis, TilingClass, analyze,
 };
 pub use lint::{Finding, LintContext, Rule, RuleMeta, Severity, explain, lint, rules};
-pub use rules::RULES;
+pub use rules::{RULES, dynamic_quantization};

@@ -24,6 +24,16 @@ pub fn dimension_names<'a>(graph: &Graph<'a>) -> Vec<&'a str> {
     names
 }
 
+/// Number or name of every dimension that a value declares; `None` where one has neither, or no shape is declared.
+#[must_use]
+pub fn declared_dimensions(value: &ValueInfoProto) -> Option<Vec<DimValue>> {
+    let Some(TypeValue::Tensor(tensor)) = value.r#type.as_ref()?.value.as_ref() else {
+        return None;
+    };
+    let dimensions = &tensor.shape.as_ref()?.dim;
+    dimensions.iter().map(|d| d.value.clone()).collect()
+}
+
 /// Extents of an input for these values of symbolic dimensions; `None` for those that stay open. `None` where the input
 /// declares no shape.
 ///

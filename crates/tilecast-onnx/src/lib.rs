@@ -32,7 +32,7 @@ mod types;
 mod verify;
 
 pub use attributes::{AttributeError, attribute, node};
-pub use bind::{bind, bound_extents, dimension_names};
+pub use bind::{bind, bound_extents, declared_dimensions, dimension_names};
 pub use data_type::DataType;
 pub use functions::{InlineError, inline_functions};
 pub use graph::{Graph, NodeId, Use, node_path};

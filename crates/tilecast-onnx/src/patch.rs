@@ -4,7 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::proto::{GraphProto, NodeProto, OperatorSetIdFields, OperatorSetIdProto, TensorProto};
+use crate::proto::{
+    DimValue, Dimension, DimensionFields, GraphProto, NodeProto, OperatorSetIdFields,
+    OperatorSetIdProto, TensorProto, TensorShapeFields, TensorShapeProto, TensorType,
+    TensorTypeFields, TypeFields, TypeProto, TypeValue, ValueInfoFields, ValueInfoProto,
+};
 use crate::{Model, NodeId, Tensor, Violation, verify};
 
 /// A set of edits to one graph, in terms of the node ids that the graph had when the patch was made.
@@ -21,6 +25,7 @@ pub struct Patch {
     redirected_outputs: BTreeMap<String, String>,
     strips_metadata: bool,
     value_types: BTreeMap<String, Option<crate::DataType>>,
+    recorded: BTreeMap<String, ValueInfoProto>,
     opset: Option<i64>,
     ir_version: Option<i64>,
 }
@@ -45,6 +50,7 @@ impl Patch {
             && self.redirected_outputs.is_empty()
             && !self.strips_metadata
             && self.value_types.is_empty()
+            && self.recorded.is_empty()
     }
 
     /// Removes a node.
@@ -117,6 +123,12 @@ impl Patch {
     /// `value_info` that no longer holds.
     pub fn set_value_type(&mut self, name: &str, data_type: Option<crate::DataType>) {
         self.value_types.insert(name.to_owned(), data_type);
+    }
+
+    /// Records type and shape of a value that a node computes (`value_info`), in the place of what was recorded before.
+    pub fn record_value(&mut self, name: &str, data_type: crate::DataType, dims: Vec<DimValue>) {
+        let value = value_info(name, data_type, dims);
+        self.recorded.insert(name.to_owned(), value);
     }
 
     /// Raises the default domain's opset version to at least this; the caller answers for the operators between.
@@ -211,8 +223,10 @@ impl Patch {
             .collect();
         graph.value_info.retain(|v| {
             let name = v.name.as_deref().unwrap_or_default();
-            defined.contains(name) && self.value_types.get(name) != Some(&None)
+            let holds = defined.contains(name) && self.value_types.get(name) != Some(&None);
+            holds && !self.recorded.contains_key(name)
         });
+        graph.value_info.extend(self.recorded.values().cloned());
         for value in graph
             .value_info
             .iter_mut()
@@ -232,6 +246,29 @@ impl Patch {
             }
         }
     }
+}
+
+/// The record of a tensor's type and shape.
+fn value_info(name: &str, data_type: crate::DataType, dims: Vec<DimValue>) -> ValueInfoProto {
+    let dim = dims.into_iter().map(|value| {
+        Dimension::from(DimensionFields {
+            value: Some(value),
+            ..DimensionFields::default()
+        })
+    });
+    let shape = TensorShapeProto::from(TensorShapeFields { dim: dim.collect() });
+    let tensor = TensorType::from(TensorTypeFields {
+        elem_type: Some(data_type.code()),
+        shape: Some(shape),
+    });
+    ValueInfoProto::from(ValueInfoFields {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto::from(TypeFields {
+            value: Some(TypeValue::Tensor(tensor)),
+            ..TypeFields::default()
+        })),
+        ..ValueInfoFields::default()
+    })
 }
 
 fn strip_metadata(graph: &mut GraphProto) {

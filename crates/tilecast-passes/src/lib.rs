@@ -25,27 +25,30 @@ pub use pass::{
 };
 pub use plan::{
     Decision, Override, OverrideError, Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence,
-    RangeStudy, RangeTally, Reason, normalization_nodes,
+    RangeSource, RangeStudy, RangeTally, Reason, normalization_nodes,
 };
 pub use precision::{
-    ConvertHalf, InsertQdq, IoTypes, PerChannel, RoundFilters, StoreFloat16, StripMetadata,
+    ConvertHalf, DynamicInt8, InsertQdq, IoTypes, PerChannel, RoundFilters, StoreFloat16,
+    StripMetadata,
 };
 pub use predict::{FloatReason, Island, PredictedNode, Prediction, Runs, predict};
 pub use simplify::{
-    CLEANUP, ChannelNorms, Dump, Ended, Entry, FUSIONS, FoldBatchNorm, FoldConstants, FoldPad,
-    FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish, FuseLayerNorm,
-    FusePixelShuffle, MAX_ROUNDS, MergeCasts, MergeCommonSubexpressions,
+    CLEANUP, ChannelNorms, DivideConvolutions, Dump, Ended, Entry, FUSIONS, FoldBatchNorm,
+    FoldConstants, FoldPad, FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish,
+    FuseLayerNorm, FusePixelShuffle, MAX_ROUNDS, MergeCasts, MergeCommonSubexpressions,
     MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes, MergeTransposes, PassDecline,
-    RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike, SimplifyOptions,
-    SimplifyReport, SlicesToSplit, simplify,
+    RecordShapes, RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike,
+    SimplifyOptions, SimplifyReport, SlicesToSplit, simplify,
 };
 pub use targets::{
-    BiasForm, Float16, Int8Costs, PerPrecision, Placement, TARGETS, Target, target_by_name,
+    BiasForm, Float16, ImageLayout, Int8Costs, PerPrecision, Placement, TARGETS, Target,
+    target_by_name,
 };
 
 /// Every pass, for `tilecast explain` and the generated reference.
 pub const PASSES: &[&PassMeta] = &[
     &precision::INSERT_QDQ,
+    &precision::DYNAMIC_INT8,
     &precision::ROUND_FILTERS,
     &precision::CONVERT_HALF,
     &precision::STORE_FLOAT16,
@@ -66,10 +69,12 @@ pub const PASSES: &[&PassMeta] = &[
     &simplify::FOLD_BATCH_NORM,
     &simplify::FOLD_SCALE_SHIFT,
     &simplify::SLICES_TO_SPLIT,
+    &simplify::DIVIDE_CONVOLUTIONS,
     &simplify::FUSE_LAYER_NORM,
     &simplify::FUSE_GROUP_NORM,
     &simplify::FUSE_GELU,
     &simplify::FUSE_HARD_SWISH,
     &simplify::FUSE_PIXEL_SHUFFLE,
+    &simplify::RECORD_SHAPES,
     &simplify::RAISE_OPSET,
 ];

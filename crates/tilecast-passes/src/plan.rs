@@ -22,6 +22,7 @@ use tilecast_onnx::{DataType, Graph, Model, NodeId, TypeMap, infer_body_types, i
 use tilecast_quant::HalfFormat;
 
 use crate::Target;
+use crate::precision::dynamic_int8;
 use crate::precision::insert_qdq::part::{Part, part};
 
 pub(crate) use half_form::{Operand, operand, output_follows};
@@ -355,6 +356,18 @@ pub struct PlanRequest<'a> {
     pub pins: Pins,
     /// The recipe's overrides; the last that matches wins, over pins too.
     pub overrides: &'a [Override],
+    /// Where the ranges of INT8 come from.
+    pub ranges: RangeSource,
+}
+
+/// Where the ranges of INT8 activations come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RangeSource {
+    /// Calibration: they are in the file.
+    #[default]
+    Static,
+    /// The tensor at hand, while the model runs: only for products with constant matrices.
+    Dynamic,
 }
 
 impl PrecisionPlan {
@@ -366,7 +379,9 @@ impl PrecisionPlan {
         let types = infer_types(&graph);
         let mut plan = Self::default();
         plan.decide_graph(&graph, &types, &|_| None, model.opset(), request, false);
-        plan.settle_int8(&graph, request.target);
+        if request.ranges == RangeSource::Static {
+            plan.settle_int8(&graph, request.target);
+        }
         plan
     }
 
@@ -560,7 +575,12 @@ impl<'f> Facts<'f> {
         let part = part(graph, id, request.target)
             .filter(|_| request.target.quantized_ops.contains(&node.op()) && !has(&self.norms))
             .filter(|part| *part == Part::Weighted || !self.nested);
-        let quantizable = part.is_some();
+        let quantizable = match request.ranges {
+            RangeSource::Static => part.is_some(),
+            RangeSource::Dynamic => {
+                !self.nested && !has(&self.norms) && dynamic_int8::is_candidate(graph, id)
+            }
+        };
         let key = handle(node.label(), node.output_name(0).unwrap_or_default());
         if let Some(o) = request
             .overrides

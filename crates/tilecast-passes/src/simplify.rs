@@ -10,6 +10,7 @@
 //! the same result for the same model.
 
 mod convolution;
+mod divide_convolutions;
 mod evaluate;
 mod fold_batch_norm;
 mod fold_constants;
@@ -28,6 +29,7 @@ mod merge_equal_sizes;
 mod merge_reshapes;
 mod merge_transposes;
 mod raise_opset;
+mod record_shapes;
 mod remove_dead_nodes;
 mod remove_identity;
 mod remove_initializer_inputs;
@@ -41,6 +43,7 @@ use std::fmt;
 
 use tilecast_onnx::{InputExtents, Model};
 
+pub use divide_convolutions::DivideConvolutions;
 pub use fold_batch_norm::FoldBatchNorm;
 pub use fold_constants::FoldConstants;
 pub use fold_pad::FoldPad;
@@ -57,12 +60,14 @@ pub use merge_duplicate_initializers::MergeDuplicateInitializers;
 pub use merge_equal_sizes::MergeEqualSizes;
 pub use merge_reshapes::MergeReshapes;
 pub use merge_transposes::MergeTransposes;
+pub use record_shapes::RecordShapes;
 pub use remove_dead_nodes::RemoveDeadNodes;
 pub use remove_identity::RemoveIdentity;
 pub use remove_initializer_inputs::RemoveInitializerInputs;
 pub use replace_cast_like::ReplaceCastLike;
 pub use slices_to_split::SlicesToSplit;
 
+pub(crate) use divide_convolutions::META as DIVIDE_CONVOLUTIONS;
 pub(crate) use fold_batch_norm::META as FOLD_BATCH_NORM;
 pub(crate) use fold_constants::META as FOLD_CONSTANTS;
 pub(crate) use fold_pad::META as FOLD_PAD;
@@ -80,6 +85,7 @@ pub(crate) use merge_equal_sizes::META as MERGE_EQUAL_SIZES;
 pub(crate) use merge_reshapes::META as MERGE_RESHAPES;
 pub(crate) use merge_transposes::META as MERGE_TRANSPOSES;
 pub(crate) use raise_opset::META as RAISE_OPSET;
+pub(crate) use record_shapes::META as RECORD_SHAPES;
 pub(crate) use remove_dead_nodes::META as REMOVE_DEAD_NODES;
 pub(crate) use remove_identity::META as REMOVE_IDENTITY;
 pub(crate) use remove_initializer_inputs::META as REMOVE_INITIALIZER_INPUTS;
@@ -87,7 +93,7 @@ pub(crate) use replace_cast_like::META as REPLACE_CAST_LIKE;
 pub(crate) use slices_to_split::META as SLICES_TO_SPLIT;
 
 use crate::pass::run_pass_with;
-use crate::{Decline, Pass, PassError, PassReport, Target};
+use crate::{Decline, ImageLayout, Pass, PassError, PassReport, Target};
 
 /// Rounds over the lists before the driver gives up on a fixpoint. Each round but the last removes something, and chains
 /// are followed within a round, so that models need a handful.
@@ -174,6 +180,13 @@ pub const FUSIONS: &[Entry] = &[
     },
     Entry {
         pass: |target| {
+            let pass: Box<dyn Pass> = Box::new(DivideConvolutions);
+            (target.image_layout == ImageLayout::Blocked).then_some(pass)
+        },
+        reason: "behind the merging of slices into the Splits that it looks for",
+    },
+    Entry {
+        pass: |target| {
             Some(Box::new(FuseLayerNorm {
                 over_channels: target.channel_norms,
             }))
@@ -195,6 +208,13 @@ pub const FUSIONS: &[Entry] = &[
     Entry {
         pass: |_| Some(Box::new(FusePixelShuffle)),
         reason: "behind the merging of reshapes and transposes, which removes what is between its three nodes",
+    },
+    Entry {
+        pass: |target| {
+            let pass: Box<dyn Pass> = Box::new(RecordShapes);
+            (target.image_layout == ImageLayout::Blocked).then_some(pass)
+        },
+        reason: "last: it records what the others leave",
     },
 ];
 

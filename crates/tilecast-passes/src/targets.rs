@@ -28,6 +28,16 @@ pub enum Placement {
     InputsOnly,
 }
 
+/// How a runtime lays out images between convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageLayout {
+    /// Always as the model says.
+    Plain,
+    /// In blocks of channels, as long as it can prove that shapes agree and no operator needs the plain layout: shapes are
+    /// recorded for it, and a Split of channels costs more than a convolution per part.
+    Blocked,
+}
+
 /// In which form a runtime takes the bias of an INT8 node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BiasForm {
@@ -72,6 +82,8 @@ pub struct Target {
     pub float16: Float16,
     /// How normalizations over the channels of an image are best expressed.
     pub channel_norms: ChannelNorms,
+    /// How it lays out images between convolutions.
+    pub image_layout: ImageLayout,
     /// Whether some processors that it runs on add two neighbouring products of 8-bit numbers in 16 bits, which saturate: weights are
     /// then quantized so that they cannot.
     pub adds_pairs_in_16_bits: bool,
@@ -101,6 +113,8 @@ pub struct Int8Costs {
     pub depthwise: PerPrecision,
     /// An element that a convolution writes.
     pub written: PerPrecision,
+    /// Going to INT8 or back at all, however small the tensor: the nodes that do it.
+    pub conversion: u64,
     /// An element that goes from another operator to a convolution: conversion and change of layout.
     pub entered: PerPrecision,
     /// An element that goes from a convolution to another operator.

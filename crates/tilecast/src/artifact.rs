@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tilecast_onnx::{Model, mixed_float_operands};
 use tilecast_passes::{
-    ConvertHalf, Float16, InsertQdq, IoTypes, Override, PassReport, PerChannel, Pins, PlanRequest,
-    Precision, PrecisionPlan, RangeEvidence, RoundFilters, StoreFloat16, StripMetadata, Target,
-    run_pass,
+    ConvertHalf, DynamicInt8, Float16, InsertQdq, IoTypes, Override, Pass, PassReport, PerChannel,
+    Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence, RangeSource, RoundFilters,
+    StoreFloat16, StripMetadata, Target, run_pass,
 };
 use tilecast_quant::{HalfFormat, Range};
 
@@ -20,6 +20,8 @@ pub(crate) struct ArtifactRequest {
     pub(crate) name: String,
     /// Precision of the nodes that nothing pins.
     pub(crate) precision: Precision,
+    /// Where the ranges of INT8 come from.
+    pub(crate) range_source: RangeSource,
     /// The runtime that it is made for.
     pub(crate) target: &'static Target,
     /// Whether weights have one scale per channel.
@@ -55,6 +57,7 @@ impl ArtifactRequest {
     pub(crate) fn plan(&self, model: &Model, tile_px: usize) -> PrecisionPlan {
         let mut plan = self.plan_everywhere(model);
         if self.precision == Precision::Int8
+            && self.range_source == RangeSource::Static
             && let Some(shapes) = tile_shapes(model, tile_px)
         {
             plan.keep_worthwhile(&model.graph(), &shapes, self.target);
@@ -72,6 +75,7 @@ impl ArtifactRequest {
                 target: self.target,
                 pins: self.pins,
                 overrides: &self.overrides,
+                ranges: self.range_source,
             },
         )
     }
@@ -79,7 +83,10 @@ impl ArtifactRequest {
     /// Values whose ranges [`ArtifactRequest::rewrite`] needs; empty unless some node becomes INT8.
     #[must_use]
     pub(crate) fn calibrated_values(&self, model: &Model, plan: &PrecisionPlan) -> Vec<String> {
-        InsertQdq::calibrated_values(&model.graph(), plan, self.target)
+        match self.range_source {
+            RangeSource::Static => InsertQdq::calibrated_values(&model.graph(), plan, self.target),
+            RangeSource::Dynamic => Vec::new(),
+        }
     }
 
     /// Carries the plan out on a copy of `model`, with what calibration saw of its values.
@@ -99,13 +106,21 @@ impl ArtifactRequest {
         if let Some(evidence) = evidence {
             reports.push(run_pass(&RoundFilters { plan, evidence }, &mut model)?);
         }
-        let qdq = InsertQdq {
-            plan,
-            target: self.target,
-            per_channel: self.per_channel,
-            ranges,
+        let (target, per_channel) = (self.target, self.per_channel);
+        let to_int8: Box<dyn Pass + '_> = match self.range_source {
+            RangeSource::Static => Box::new(InsertQdq {
+                plan,
+                target,
+                per_channel,
+                ranges,
+            }),
+            RangeSource::Dynamic => Box::new(DynamicInt8 {
+                plan,
+                target,
+                per_channel,
+            }),
         };
-        reports.push(run_pass(&qdq, &mut model)?);
+        reports.push(run_pass(to_int8.as_ref(), &mut model)?);
         reports.push(match self.target.float16 {
             Float16::Store if self.precision == Precision::Int8 => {
                 run_pass(&StoreFloat16 { plan }, &mut model)?

@@ -221,7 +221,7 @@ pub(crate) fn calibrate(
         )
     };
     // Nearly all images have tiles of one shape.
-    let last: Mutex<Option<(Vec<usize>, Arc<dyn Session>)>> = Mutex::new(None);
+    let last = Mutex::new(None::<(Vec<usize>, Arc<dyn Session>)>);
     let session_for = |dims: Vec<usize>| -> Result<Arc<dyn Session>, Failure> {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, session)) = &*last

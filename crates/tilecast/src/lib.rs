@@ -19,6 +19,7 @@ mod context;
 mod engines;
 mod failure;
 mod finite;
+mod front;
 mod geometry;
 mod identity;
 mod images;
@@ -39,7 +40,7 @@ pub use report::PlannedNode;
 pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
 pub use tilecast_exec::LibrarySearch;
-pub use tilecast_passes::Precision as ConvertPrecision;
+pub use tilecast_passes::{Precision as ConvertPrecision, RangeSource};
 pub use verbs::calibrate::{
     CalibrateOutcome, CalibrateSettings, MergeSettings, Shard, calibrate, merge_calibrations,
 };
@@ -50,6 +51,6 @@ pub use verbs::explain::explain;
 pub use verbs::inspect::{Inspection, inspect};
 pub use verbs::lint::{LintOutcome, lint};
 pub use verbs::run::{RunOutcome, RunSettings, run};
-pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, sensitivity};
+pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, TimedMixture, sensitivity};
 pub use verbs::simplify::{SimplifyOutcome, SimplifySettings, simplify};
 pub use verbs::verify::{Verification, VerifySettings, verify};

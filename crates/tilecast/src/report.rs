@@ -14,6 +14,7 @@ use tilecast_passes::{PrecisionPlan, SimplifyReport};
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
 use crate::finite::FiniteCheck;
+use crate::front::on_front;
 use crate::prepare::EqualityCheck;
 use crate::sensitivity::Mixture;
 use crate::stages::StageCost;
@@ -226,9 +227,34 @@ pub struct ArtifactReport {
     pub finite: Option<FiniteCheck>,
     /// How INT8 was mixed with wider nodes to meet the gates; null where INT8 alone met them.
     pub mixture: Option<Mixture>,
+    /// Whether no other artifact is at least as good in mean PSNR, size and, where measured, speed, and better in one of
+    /// them.
+    pub on_front: bool,
     /// Quality against FP32 and the ground truth.
     #[serde(flatten)]
     pub quality: Quality,
+}
+
+impl ArtifactReport {
+    /// Marks those that no other one makes pointless: the Pareto front.
+    pub(crate) fn mark_front(artifacts: &mut [Self], speed: &SpeedReport) {
+        let coordinates: Vec<Vec<f64>> = artifacts
+            .iter()
+            .enumerate()
+            .map(|(index, artifact)| {
+                let psnr_db = artifact.quality.psnr_db.map_or(f64::NAN, |p| p.mean);
+                let latency = speed.artifacts.get(index).into_iter();
+                let speedups = latency.flat_map(|s| s.latency.iter().map(|l| l.speedup));
+                [psnr_db, -(artifact.bytes as f64)]
+                    .into_iter()
+                    .chain(speedups)
+                    .collect()
+            })
+            .collect();
+        for (artifact, on_front) in artifacts.iter_mut().zip(on_front(&coordinates)) {
+            artifact.on_front = on_front;
+        }
+    }
 }
 
 /// One node of the precision plan.

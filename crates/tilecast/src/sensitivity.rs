@@ -18,6 +18,7 @@ use crate::Failure;
 use crate::artifact::ArtifactRequest;
 use crate::compare::{CompareOptions, ImageComparison, compare_whole};
 use crate::context::{Context, Event};
+use crate::front::on_front;
 use crate::images::Sample;
 use crate::prepare::tile_shapes;
 use crate::report::{Gates, Quality};
@@ -68,6 +69,27 @@ pub struct MixturePoint {
     pub bytes: usize,
     /// Share of the candidates' multiplications that are in INT8, 0 to 1.
     pub work_int8: f64,
+    /// Whether no other mixture here is at least as good in PSNR, size and work in INT8, and better in one of them.
+    pub on_front: bool,
+}
+
+impl MixturePoint {
+    /// Marks those that no other one makes pointless.
+    pub(crate) fn mark_front(points: &mut [Self]) {
+        let coordinates: Vec<Vec<f64>> = points
+            .iter()
+            .map(|p| {
+                vec![
+                    p.psnr_db.unwrap_or(f64::NAN),
+                    -(p.bytes as f64),
+                    p.work_int8,
+                ]
+            })
+            .collect();
+        for (point, on_front) in points.iter_mut().zip(on_front(&coordinates)) {
+            point.on_front = on_front;
+        }
+    }
 }
 
 /// How an INT8 artifact was mixed with wider nodes to meet its gates.
@@ -179,6 +201,18 @@ impl Probe<'_> {
         plan
     }
 
+    /// The artifact with these nodes not in INT8.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn mixed(&self, kept: &[NodeSensitivity]) -> Result<Model, Failure> {
+        let plan = self.keeping(kept);
+        let rewritten = self
+            .request
+            .rewrite(self.model, &plan, self.ranges, self.evidence)?;
+        Ok(rewritten.0)
+    }
+
     /// Measures the artifact with these nodes not in INT8.
     pub(crate) fn measure(
         &self,
@@ -187,10 +221,7 @@ impl Probe<'_> {
         cx: &Context<'_>,
     ) -> Result<(MixturePoint, Quality), Failure> {
         cx.check()?;
-        let plan = self.keeping(kept);
-        let (model, _) = self
-            .request
-            .rewrite(self.model, &plan, self.ranges, self.evidence)?;
+        let model = self.mixed(kept)?;
         let bytes = model.stored_bytes() as usize;
         let images = self.compare(&[model], cx)?;
         let quality = Quality::new(&images, 0, gates);
@@ -199,6 +230,7 @@ impl Probe<'_> {
             psnr_db: quality.psnr_db.map(|p| p.mean),
             bytes,
             work_int8: 1.0 - kept.iter().map(|n| n.work).sum::<f64>(),
+            on_front: false,
         };
         Ok((point, quality))
     }

@@ -36,6 +36,7 @@ fn predicted(name: &str) -> PredictionFacts {
     let settings = ConvertSettings {
         model: find(name),
         to: ConvertPrecision::Int8,
+        range_source: tilecast::RangeSource::Static,
         output: folder.path().join("out.onnx"),
         calibration: Some(images),
         table: None,

@@ -35,6 +35,8 @@ const OURS: &[(&str, &[&str])] = &[(
         "ort-cpu",
         "--calibration",
         "{images}",
+        "--tile",
+        "{tile}",
         "-o",
         "{output}",
     ],

@@ -22,6 +22,16 @@ static META: RuleMeta = RuleMeta {
     explanation: EXPLANATION,
 };
 
+/// The finding for an artifact that is to quantize dynamically, of which no node is there yet.
+#[must_use]
+pub fn dynamic_quantization(artifact: &str) -> Finding {
+    META.finding(
+        format!("artifact {artifact}"),
+        "it takes the ranges of its activations from the tile, so neighbouring tiles are rounded differently",
+        "use `precision: int8`, or run it on whole images only",
+    )
+}
+
 impl Rule for DynamicQuantization {
     fn meta(&self) -> &'static RuleMeta {
         &META

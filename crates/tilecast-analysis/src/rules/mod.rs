@@ -22,6 +22,8 @@ mod tile_alignment;
 mod tile_halo;
 mod training_batch_norm;
 
+pub use dynamic_quantization::dynamic_quantization;
+
 use tilecast_onnx::proto::NodeProto;
 
 use crate::lint::{LintContext, Rule};

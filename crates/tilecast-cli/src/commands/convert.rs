@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tilecast::{
     Context, ConvertCheck, ConvertOutcome, ConvertPrecision, ConvertSettings, Failure, Int8Extent,
-    PlannedNode,
+    PlannedNode, RangeSource,
 };
 
 use super::{DEFAULT_MEMORY_BYTES, json, megabytes};
@@ -79,6 +79,8 @@ enum To {
     Bf16,
     /// 8-bit integers between quantize-dequantize pairs.
     Int8,
+    /// 8-bit integers in matrix products, on ranges taken while the model runs: for whole images, not for tiles.
+    Int8Dynamic,
 }
 
 impl Arguments {
@@ -88,7 +90,11 @@ impl Arguments {
             to: match self.to {
                 To::Fp16 => ConvertPrecision::Fp16,
                 To::Bf16 => ConvertPrecision::Bf16,
-                To::Int8 => ConvertPrecision::Int8,
+                To::Int8 | To::Int8Dynamic => ConvertPrecision::Int8,
+            },
+            range_source: match self.to {
+                To::Int8Dynamic => RangeSource::Dynamic,
+                _ => RangeSource::Static,
             },
             output: self.output,
             calibration: self.calibration,

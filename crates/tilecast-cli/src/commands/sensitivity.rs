@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tilecast::{Context, Failure, SensitivityOutcome, SensitivitySettings};
 
-use super::{DEFAULT_MEMORY_BYTES, json};
+use super::{DEFAULT_MEMORY_BYTES, json, onnxruntime};
 use crate::printer::Output;
 
 /// Arguments of `sensitivity`.
@@ -52,6 +52,7 @@ impl Arguments {
             tile_px: self.tile as usize,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             output: self.output,
+            onnxruntime: onnxruntime(),
         };
         let outcome = tilecast::sensitivity(&settings, cx)?;
         let text = if self.json {
@@ -81,5 +82,39 @@ fn human(outcome: &SensitivityOutcome) -> String {
             node.op
         );
     }
+    front(outcome, &mut text);
     text
+}
+
+/// Mixtures along the ranking; those that another one makes pointless have no star.
+fn front(outcome: &SensitivityOutcome, text: &mut String) {
+    text.push_str(
+        "mixtures, with so many nodes from the head of this list wider (*: on the Pareto front):\n",
+    );
+    for mixture in &outcome.mixtures {
+        let point = &mixture.point;
+        let star = if point.on_front { '*' } else { ' ' };
+        let db = point
+            .psnr_db
+            .map_or("not finite".to_owned(), |v| format!("{v:.2} dB"));
+        let _ = write!(
+            text,
+            "{star} {:>3} wider  {db:>10}  {:8.2} MB  {:5.1} % of the work in INT8",
+            point.kept,
+            point.bytes as f64 / 1e6,
+            100.0 * point.work_int8
+        );
+        for latency in &mixture.latency {
+            let s = if latency.threads == 1 { "" } else { "s" };
+            let _ = write!(
+                text,
+                "  {:.2}x FP32 at {} thread{s}",
+                latency.speedup, latency.threads
+            );
+        }
+        text.push('\n');
+    }
+    if let Some(reason) = &outcome.onnxruntime.reason {
+        let _ = writeln!(text, "not timed: {reason}");
+    }
 }

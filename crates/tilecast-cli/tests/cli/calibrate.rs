@@ -197,7 +197,7 @@ fn a_stale_table_is_refused() {
             &format!("convert {SRVGG} --to fp16 -o no.onnx --calibration-table whole.json"),
             2,
         )
-        .assert_says(&["`--calibration-table` serves INT8 only"]);
+        .assert_says(&["`--calibration-table` serves static INT8 only"]);
 }
 
 #[test]

@@ -207,19 +207,19 @@ impl<'a> Lowering<'a, '_> {
         self.define(output, value)
     }
 
-    fn scalar(&mut self, value: f32) -> ValueId {
+    pub(super) fn scalar(&mut self, value: f32) -> ValueId {
         self.new_constant(Constant::Float {
             dims: vec![],
             data: vec![value],
         })
     }
 
-    fn push_onnx(&mut self, path: &str, op: &str, inputs: &[ValueId]) -> ValueId {
+    pub(super) fn push_onnx(&mut self, path: &str, op: &str, inputs: &[ValueId]) -> ValueId {
         self.push_onnx_with(path, op, vec![], inputs)
     }
 
     /// Adds an operator of one output.
-    fn push_onnx_with(
+    pub(super) fn push_onnx_with(
         &mut self,
         path: &str,
         op: &str,

@@ -3,6 +3,7 @@
 //! What an engine with fast float32 kernels and nothing else needs, with the numbers of the original graph:
 //! - float16 and bfloat16 values are float32 values that went through [`Operation::Round`]: storage in 16 bits, arithmetic
 //!   in single precision, as a GPU does it;
+//! - integers that `DynamicQuantizeLinear` makes, and products of them, are float32 numbers of integer value;
 //! - a `QuantizeLinear` and its `DequantizeLinear` are one [`Operation::FakeQuant`]; a dequantized constant is a float32
 //!   constant;
 //! - an operator that tract computes otherwise than ONNX defines it is made of others;
@@ -12,6 +13,7 @@
 //! Apart from the choice of what is made of others, nothing here depends on the engine that runs the result.
 
 mod composed;
+mod dynamic;
 mod inputs;
 mod operators;
 mod quantized;

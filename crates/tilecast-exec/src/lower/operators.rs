@@ -64,6 +64,8 @@ impl<'a> Lowering<'a, '_> {
             }
             "QuantizeLinear" => self.lower_quantize(node, &path),
             "DequantizeLinear" => self.lower_dequantize(node, &path),
+            "DynamicQuantizeLinear" => self.lower_dynamic_quantize(node, &path),
+            "MatMulInteger" => self.lower_matmul_integer(node, &path),
             "ConstantOfShape" => self.lower_operator(node, with_float_fill(node), &path),
             "Sub" | "Div" => self.lower_ordered(node, &path),
             "Conv" if skips_pixels(node) => self.lower_sampled(node, &path),

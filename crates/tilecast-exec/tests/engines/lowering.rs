@@ -351,3 +351,56 @@ fn the_predicted_peak_holds_the_weights_and_the_largest_tensors() {
         "{small} to {large}"
     );
 }
+
+/// `DynamicQuantizeLinear` and `MatMulInteger` by their definitions, for one row and a column of weights.
+fn dynamic_product(x: &[f32], weights: &[i8]) -> f32 {
+    let high = x.iter().fold(0.0, |m: f32, &v| m.max(v));
+    let low = x.iter().fold(0.0, |m: f32, &v| m.min(v));
+    let scale = if high > low {
+        (high - low) / 255.0
+    } else {
+        1.0
+    };
+    let zero_point = (-low / scale).round_ties_even().clamp(0.0, 255.0);
+    let sum: i32 = x
+        .iter()
+        .zip(weights)
+        .map(|(&v, &w)| {
+            let q = ((v / scale).round_ties_even() + zero_point).clamp(0.0, 255.0);
+            (q as i32 - zero_point as i32) * i32::from(w)
+        })
+        .sum();
+    sum as f32 * scale
+}
+
+#[test]
+fn integer_products_take_their_range_from_the_data() {
+    on_each_engine(|engine| {
+        let weights: [i8; 4] = [127, -3, -128, 50];
+        let bytes = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let nodes = vec![
+            node(
+                "DynamicQuantizeLinear",
+                "quantize",
+                &["x"],
+                &["q", "scale", "zp"],
+            ),
+            node("MatMulInteger", "product", &["q", "w", "zp"], &["sums"]),
+            node("Cast", "float", &["sums"], &["floats"])
+                .with_attribute(float16_cast(DataType::F32)),
+            node("Mul", "dequantize", &["floats", "scale"], &["y"]),
+        ];
+        let weight = raw(DataType::I8, &[4, 1], bytes).to_proto("w");
+        for row in [
+            [0.25, -1.5, 3.0, 0.001],
+            [2.0, 1.0, 0.5, 4.0],
+            [-2.0, -1.0, -0.5, -0.25],
+            [0.0; 4],
+        ] {
+            let x = HostTensor::new(vec![1, 1, 1, 4], row.to_vec());
+            let graph = Small::new(x.dims(), nodes.clone(), vec![weight.clone()]);
+            let y = graph.run(engine, &x);
+            assert_identical("product", y.data(), &[dynamic_product(&row, &weights)]);
+        }
+    });
+}

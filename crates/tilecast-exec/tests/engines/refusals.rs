@@ -232,7 +232,7 @@ fn quantization_outside_of_pairs_is_refused_by_path() {
                 node("DynamicQuantizeLinear", "n", &["x"], &["q", "ys", "yz"]),
                 node("DequantizeLinear", "d", &["q", "ys", "yz"], &["y"]),
             ],
-            "g/node \"n\" (DynamicQuantizeLinear): operator DynamicQuantizeLinear is not supported here",
+            "g/node \"n\" (DynamicQuantizeLinear): its output `q` is read by something else than MatMulInteger",
         ),
     ] {
         let error = refusal(21, nodes);

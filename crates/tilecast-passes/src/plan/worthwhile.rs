@@ -120,7 +120,7 @@ impl Prices<'_, '_> {
             float: kernel.float + written * self.costs.written.float,
         };
         let mut add = |elements: u64, prices: PerPrecision| {
-            cost.int8 += elements * prices.int8;
+            cost.int8 += self.conversion(elements, prices.int8);
             cost.float += elements * prices.float;
         };
         match self.source(input) {
@@ -141,6 +141,11 @@ impl Prices<'_, '_> {
             add(written, self.costs.to_float_kernel);
         }
         Some(cost)
+    }
+
+    /// The cost of taking a tensor to INT8 or back.
+    fn conversion(&self, elements: u64, per_element: u64) -> u64 {
+        self.costs.conversion + elements * per_element
     }
 
     /// The cost of `work` multiplications, whatever is written.
@@ -175,8 +180,8 @@ impl Prices<'_, '_> {
         Some(Link {
             from,
             to: index[&id],
-            leaves: elements * self.costs.to_float_kernel.int8,
-            enters: elements * self.costs.from_float_kernel.int8,
+            leaves: self.conversion(elements, self.costs.to_float_kernel.int8),
+            enters: self.conversion(elements, self.costs.from_float_kernel.int8),
         })
     }
 

@@ -5,7 +5,7 @@ pub(crate) mod part;
 mod rewrite;
 mod scales;
 mod sites;
-mod weights;
+pub(crate) mod weights;
 
 use std::collections::BTreeMap;
 

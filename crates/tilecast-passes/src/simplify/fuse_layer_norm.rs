@@ -19,6 +19,11 @@ const FEWEST_CONVOLVED: usize = 16;
 /// Up to this many channels one convolution with `C * C` weights subtracts the mean; beyond, it costs more than a
 /// convolution that averages and a subtraction.
 const MOST_CENTERED_AT_ONCE: usize = 32;
+/// From here on `LayerNormalization` between two Transposes takes less time where INT8 follows, and no more elsewhere.
+const FEWEST_TRANSPOSED: usize = 64;
+/// Puts the channels of an image last, and back.
+const CHANNELS_LAST: [i64; 4] = [0, 2, 3, 1];
+const CHANNELS_SECOND: [i64; 4] = [0, 3, 1, 2];
 
 /// The pass's fixed facts.
 pub(crate) const META: PassMeta = PassMeta {
@@ -28,16 +33,19 @@ pub(crate) const META: PassMeta = PassMeta {
     explanation: "\
 **What it does.** `(x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)` over the last axis (tokens) becomes
 `LayerNormalization`, with the scale and the shift behind it where they are. Over the channels of an image the operator
-has no axis of its own; there, if the parameter asks for it, 1x1 convolutions with the weights 1/C compute the averages.
+has no axis of its own; there, if the parameter asks for it, 1x1 convolutions with the weights 1/C compute the averages,
+and from 64 channels on the operator stands between two Transposes.
 
 **Why.** Over tokens nine passes over the activation become one. Over channels, ONNX Runtime computes `ReduceMean` on one
 thread and without blocking, while its convolutions use all threads and keep the layout of the convolutions around them.
-`LayerNormalization` between two `Transpose` nodes is about as fast on one thread, and slower on more.
+`LayerNormalization` between two `Transpose` nodes is slower for few channels and as fast for many; its integer
+convolutions compute with the channels last, so that the Transposes vanish between both.
 
 **Before / After.** `m = ReduceMean(x, [-1]); d = Sub(x, m); p = Pow(d, 2); v = ReduceMean(p, [-1]); a = Add(v, ε);
 s = Sqrt(a); n = Div(d, s); g = Mul(n, scale); y = Add(g, bias)` becomes `y = LayerNormalization(x, scale, bias)`.
 Over the channels of an image, `y = Div(d, s)` becomes `d = Conv(x, I - 1/C); p = Mul(d, d); v = Conv(p, 1/C, ε);
-s = Sqrt(v); y = Div(d, s)`; for many channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`.
+s = Sqrt(v); y = Div(d, s)`; for more than 32 channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`, and for 64 or more
+`y` is `Transpose(LayerNormalization(Transpose(x)))` where the opset has the operator.
 
 **Preconditions.** Opset 17 for the operator, 16 channels for the convolutions. Both means go over the same single axis
 and keep it: the last one, or axis 1 of four. The variance may lose the axis if a Reshape or Expand provably puts it
@@ -277,6 +285,8 @@ enum Over {
 struct LayerNorm<'g> {
     x: &'g str,
     over: Over,
+    /// Whether the channels of an image are put last for it.
+    is_transposed: bool,
     nodes: BTreeSet<NodeId>,
     last: NodeId,
     epsilon: f32,
@@ -326,6 +336,7 @@ impl<'g> LayerNorm<'g> {
         let mut norm = Self {
             x: core.x,
             over,
+            is_transposed: length >= FEWEST_TRANSPOSED && site.opset() >= MIN_OPSET,
             nodes: core.nodes,
             last: core.last,
             epsilon,
@@ -361,14 +372,15 @@ impl<'g> LayerNorm<'g> {
     fn write(&self, rewrite: &mut Rewrite<'_, '_>, graph: &Graph<'_>) {
         let output = graph.node(self.last).output[0].as_str();
         let nodes = match self.over {
-            Over::LastAxis => vec![self.operator(rewrite, output)],
+            Over::LastAxis => vec![self.operator(rewrite, self.x, output)],
+            Over::Channels if self.is_transposed => self.transposed(rewrite, output),
             Over::Channels => self.convolutions(rewrite, output),
         };
         rewrite.replace_pattern(&self.nodes, self.last, nodes);
     }
 
     /// `LayerNormalization` over the last axis.
-    fn operator(&self, rewrite: &mut Rewrite<'_, '_>, output: &str) -> NodeProto {
+    fn operator(&self, rewrite: &mut Rewrite<'_, '_>, x: &str, output: &str) -> NodeProto {
         let vector = |values: &[f32]| Tensor::from_f32(vec![values.len()], values);
         let scale = rewrite.add_constant(output, "_ln_scale", &vector(&self.scale));
         let bias = self
@@ -376,11 +388,27 @@ impl<'g> LayerNorm<'g> {
             .as_ref()
             .map(|bias| rewrite.add_constant(output, "_ln_bias", &vector(bias)));
         let name = rewrite.fresh(output, "_LayerNormalization");
-        let mut norm = node("LayerNormalization", &name, &[self.x, &scale], &[output])
+        let mut norm = node("LayerNormalization", &name, &[x, &scale], &[output])
             .with_attribute(attribute::int("axis", -1))
             .with_attribute(attribute::float("epsilon", self.epsilon));
         norm.input.extend(bias);
         norm
+    }
+
+    /// The operator over channels, which are put last for it.
+    fn transposed(&self, rewrite: &mut Rewrite<'_, '_>, output: &str) -> Vec<NodeProto> {
+        let mut name = |suffix: &str| rewrite.fresh(output, suffix);
+        let [last, normalized] = ["_ln_channels_last", "_ln_normalized"].map(&mut name);
+        let [before, behind] = ["_ln_Transpose", "_ln_back_Transpose"].map(&mut name);
+        let transpose = |name: &str, perm: &[i64], input: &str, output: &str| {
+            node("Transpose", name, &[input], &[output])
+                .with_attribute(attribute::ints("perm", perm))
+        };
+        vec![
+            transpose(&before, &CHANNELS_LAST, self.x, &last),
+            self.operator(rewrite, &last, &normalized),
+            transpose(&behind, &CHANNELS_SECOND, &normalized, output),
+        ]
     }
 
     /// The normalization over channels with averages that are 1x1 convolutions. The second takes the small number as its

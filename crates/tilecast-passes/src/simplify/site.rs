@@ -61,6 +61,11 @@ impl<'a, 'g> Site<'a, 'g> {
         self.facts().dims(value)
     }
 
+    /// Element type of a value.
+    pub(super) fn data_type(&self, value: &str) -> Option<DataType> {
+        self.facts().data_type(value)
+    }
+
     /// A constant that no caller of the model can replace.
     pub(super) fn constant(&self, value: &str) -> Option<Tensor> {
         self.cx.constant(self.graph, value)

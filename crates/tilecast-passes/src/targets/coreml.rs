@@ -1,6 +1,6 @@
 //! Apple Core ML.
 
-use super::{BiasForm, Float16, Placement, Target};
+use super::{BiasForm, Float16, ImageLayout, Placement, Target};
 use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
@@ -41,6 +41,7 @@ pub(super) const COREML: Target = Target {
     absorbs_residual_add: false,
     float16: Float16::Compute,
     channel_norms: ChannelNorms::Decomposed,
+    image_layout: ImageLayout::Plain,
     adds_pairs_in_16_bits: false,
     int8_costs: None,
 };

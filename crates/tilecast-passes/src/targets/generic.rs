@@ -1,6 +1,6 @@
 //! Any runtime that reads QDQ models, GPUs first.
 
-use super::{BiasForm, Float16, Placement, Target};
+use super::{BiasForm, Float16, ImageLayout, Placement, Target};
 use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
@@ -22,6 +22,7 @@ pub(super) const GENERIC: Target = Target {
     absorbs_residual_add: false,
     float16: Float16::Compute,
     channel_norms: ChannelNorms::Decomposed,
+    image_layout: ImageLayout::Plain,
     adds_pairs_in_16_bits: false,
     int8_costs: None,
 };

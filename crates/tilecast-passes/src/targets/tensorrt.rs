@@ -1,6 +1,6 @@
 //! NVIDIA TensorRT, with explicit quantization.
 
-use super::{BiasForm, Float16, Placement, Target};
+use super::{BiasForm, Float16, ImageLayout, Placement, Target};
 use crate::ChannelNorms;
 use tilecast_quant::{QuantType, Symmetry};
 
@@ -53,6 +53,7 @@ pub(super) const TENSORRT: Target = Target {
     absorbs_residual_add: true,
     float16: Float16::Compute,
     channel_norms: ChannelNorms::Decomposed,
+    image_layout: ImageLayout::Plain,
     adds_pairs_in_16_bits: false,
     int8_costs: None,
 };

@@ -105,14 +105,33 @@ fn over_channels_convolutions_average_where_asked_for() {
     let many = [
         "Conv", "Conv", "Sub", "Mul", "Conv", "Sqrt", "Div", "Mul", "Add",
     ];
+    let transposed = [
+        "Conv",
+        "Transpose",
+        "LayerNormalization",
+        "Transpose",
+        "Mul",
+        "Add",
+    ];
     for axis in [1, -3] {
-        for (channels, expected) in [(16, few.as_slice()), (32, &few), (33, &many)] {
+        for (channels, expected) in [
+            (16, few.as_slice()),
+            (32, &few),
+            (33, &many),
+            (63, &many),
+            (64, &transposed),
+        ] {
             image_of(channels)
                 .layer_norm("v", axis)
                 .affine(&[1, channels, 1, 1])
                 .becomes(&CONVOLVED, expected);
         }
     }
+    image_of(64)
+        .opset(16)
+        .layer_norm("v", 1)
+        .affine(&[64, 1, 1])
+        .becomes(&CONVOLVED, &many);
     image_of(16)
         .opset(16)
         .layer_norm("v", 1)

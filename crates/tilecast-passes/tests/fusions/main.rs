@@ -6,11 +6,13 @@
 
 mod activations;
 mod common;
+mod divide_convolutions;
 mod fold_batch_norm;
 mod fold_pad;
 mod fold_scale_shift;
 mod group_norm;
 mod layer_norm;
 mod pixel_shuffle;
+mod record_shapes;
 mod sample;
 mod slices_to_split;

@@ -10,7 +10,9 @@ use tilecast_onnx::proto::{
     ValueInfoProto,
 };
 use tilecast_onnx::{DataType, Model, Tensor, attribute, node};
-use tilecast_passes::{Pins, PlanRequest, Precision, PrecisionPlan, Target, target_by_name};
+use tilecast_passes::{
+    Pins, PlanRequest, Precision, PrecisionPlan, RangeSource, Target, target_by_name,
+};
 
 /// The trained denoiser that ships with the project.
 pub(crate) fn sample() -> Model {
@@ -125,6 +127,7 @@ pub(crate) fn request(precision: Precision, target: &str) -> PlanRequest<'static
         target: self::target(target),
         pins: PINS,
         overrides: &[],
+        ranges: RangeSource::Static,
     }
 }
 

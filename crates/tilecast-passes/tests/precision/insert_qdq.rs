@@ -7,7 +7,8 @@ use crate::common::{
 };
 use tilecast_onnx::{DataType, Model, node};
 use tilecast_passes::{
-    InsertQdq, PassReport, PerChannel, Pins, PlanRequest, Precision, PrecisionPlan, run_pass,
+    InsertQdq, PassReport, PerChannel, Pins, PlanRequest, Precision, PrecisionPlan, RangeSource,
+    run_pass,
 };
 use tilecast_quant::Range;
 
@@ -151,6 +152,7 @@ fn a_quantized_graph_output_keeps_its_name() {
         target: target("ort-cpu"),
         pins,
         overrides: &[],
+        ranges: RangeSource::Static,
     };
     let plan = PrecisionPlan::new(&model, &request);
     let (quantized, _) = quantized(&model, &plan, &[("x", 0.0, 1.0), ("y", -1.0, 1.5)]);

@@ -3,8 +3,8 @@
 use crate::common::{PINS, chain, model, plan, request, sample, target, weights};
 use tilecast_onnx::{Model, Tensor, attribute, node};
 use tilecast_passes::{
-    ChannelNorms, FuseLayerNorm, Override, Pins, PlanRequest, Precision, PrecisionPlan, Reason,
-    normalization_nodes, run_pass,
+    ChannelNorms, FuseLayerNorm, Override, Pins, PlanRequest, Precision, PrecisionPlan,
+    RangeSource, Reason, normalization_nodes, run_pass,
 };
 
 fn reasons(plan: &PrecisionPlan) -> Vec<(&str, Precision, String)> {
@@ -160,6 +160,7 @@ fn the_sample_has_its_ends_and_norms_pinned() {
             target: target("ort-cpu"),
             pins: PINS,
             overrides: &[],
+            ranges: RangeSource::Static,
         },
     );
     let named = |reason: Reason| -> Vec<&str> {
@@ -191,6 +192,7 @@ fn convolutions_that_average_are_part_of_their_normalization() {
         target: target("ort-cpu"),
         pins,
         overrides: &[],
+        ranges: RangeSource::Static,
     };
     let plan = PrecisionPlan::new(&model, &request(PINS));
     let count = |reason: Reason| {

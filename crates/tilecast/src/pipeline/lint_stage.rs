@@ -1,6 +1,7 @@
 //! Stage 2: hazards are found and facts about tiling derived; errors end the job unless the recipe allows them.
 
-use tilecast_analysis::{Finding, Severity, analyze};
+use tilecast_analysis::{Finding, Severity, analyze, dynamic_quantization};
+use tilecast_passes::RangeSource;
 
 use super::load_stage::LoadedJob;
 use crate::context::{Context, Event};
@@ -23,8 +24,10 @@ pub(super) fn lint(
     clock.run(cx, "lint", "rules", 0, || {
         let rules = &job.recipe.recipe.lint;
         let listed = |codes: &[String], finding: &Finding| codes.iter().any(|c| c.eq_ignore_ascii_case(finding.code));
+        let dynamic = job.artifacts.iter().map(|(request, _)| request).filter(|r| r.range_source == RangeSource::Dynamic);
         let findings: Vec<Finding> = tilecast_analysis::lint(&job.model)
             .into_iter()
+            .chain(dynamic.map(|request| dynamic_quantization(&request.name)))
             .filter(|f| !listed(&rules.allow, f))
             .map(|f| if listed(&rules.deny, &f) { Finding { severity: Severity::Error, ..f } } else { f })
             .collect();

@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::context::Context;
 use crate::images::Sample;
 use crate::report::Quality;
-use crate::sensitivity::{Mixture, Probe};
+use crate::sensitivity::{Mixture, MixturePoint, Probe};
 use crate::stages::StageClock;
 
 /// Searches per artifact: the second and third only where the first one's tiles were too kind.
@@ -120,6 +120,7 @@ fn mix_one(
     if let Some(mixture) = &mut mixture {
         mixture.points.sort_by_key(|p| p.kept);
         mixture.points.dedup();
+        MixturePoint::mark_front(&mut mixture.points);
     }
     Ok(mixture)
 }

@@ -80,9 +80,11 @@ pub(super) fn report(
             passes,
             finite: non_finite[index].clone(),
             mixture: mixtures[index].take(),
+            on_front: false,
             quality: Quality::new(&images, index, gates),
         });
     }
+    ArtifactReport::mark_front(&mut artifacts, &speed);
     let facts = |files: &[ImageFile]| -> Result<Vec<FileFacts>, Failure> {
         files.iter().map(|f| file_facts(&f.path)).collect()
     };

@@ -1,7 +1,7 @@
 //! From the words of a recipe to what the stages work with.
 
 use tilecast_passes::{
-    IoTypes, Override, PerChannel, Pins, Precision, TARGETS, Target, target_by_name,
+    IoTypes, Override, PerChannel, Pins, Precision, RangeSource, TARGETS, Target, target_by_name,
 };
 
 use crate::artifact::ArtifactRequest;
@@ -14,6 +14,7 @@ pub(crate) fn default_artifact(precision: Precision, target: &'static Target) ->
     ArtifactRequest {
         name: format!("{precision}-{}", target.name),
         precision,
+        range_source: RangeSource::Static,
         target,
         per_channel: PerChannel::Yes,
         pins: pins(&Pin::default()),
@@ -38,10 +39,11 @@ pub(super) fn artifact(artifact: &Artifact) -> Result<ArtifactRequest, Failure> 
             format!("target `{}` is not built yet", artifact.target),
         )
     })?;
-    let precision = match artifact.precision {
-        ArtifactPrecision::Fp16 => Precision::Fp16,
-        ArtifactPrecision::Int8 => Precision::Int8,
-        ArtifactPrecision::Bf16 => Precision::Bf16,
+    let (precision, range_source) = match artifact.precision {
+        ArtifactPrecision::Fp16 => (Precision::Fp16, RangeSource::Static),
+        ArtifactPrecision::Bf16 => (Precision::Bf16, RangeSource::Static),
+        ArtifactPrecision::Int8 => (Precision::Int8, RangeSource::Static),
+        ArtifactPrecision::Int8Dynamic => (Precision::Int8, RangeSource::Dynamic),
     };
     let overrides = artifact
         .overrides
@@ -51,6 +53,7 @@ pub(super) fn artifact(artifact: &Artifact) -> Result<ArtifactRequest, Failure> 
     Ok(ArtifactRequest {
         name: artifact.effective_name(),
         precision,
+        range_source,
         target,
         per_channel: if artifact.per_channel {
             PerChannel::Yes

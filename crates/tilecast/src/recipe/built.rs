@@ -12,6 +12,7 @@ const PRECISIONS: &[ArtifactPrecision] = &[
     ArtifactPrecision::Fp16,
     ArtifactPrecision::Bf16,
     ArtifactPrecision::Int8,
+    ArtifactPrecision::Int8Dynamic,
 ];
 const TILE_MODES: &[TileMode] = &[TileMode::Exact];
 const GLOBAL_STATISTICS: &[GlobalStatistics] = &[GlobalStatistics::Local];

@@ -76,6 +76,9 @@ words! {
         Bf16 = "bf16",
         /// 8-bit integers between QuantizeLinear/DequantizeLinear pairs, with the rest of the graph in FP16 or FP32.
         Int8 = "int8",
+        /// 8-bit integers in matrix products only, on ranges that are taken from the data while the model runs. Not for tiles,
+        /// which get a range each.
+        Int8Dynamic = "int8-dynamic",
     }
 }
 

@@ -45,6 +45,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
         )?;
     }
     artifacts(&report.artifacts, out)?;
+    mixtures(&report.artifacts, out)?;
     speed(report, out)?;
     tiling(&report.tiling, out)?;
     images(&report.artifacts, out)?;
@@ -87,6 +88,48 @@ fn artifacts(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result
         )?;
     }
     writeln!(out)
+}
+
+/// The Pareto front of the artifacts, and that of the mixtures which were measured to meet a gate.
+fn mixtures(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result {
+    let front: Vec<String> = artifacts
+        .iter()
+        .filter(|a| a.on_front)
+        .map(|a| format!("`{}`", a.name))
+        .collect();
+    if artifacts.len() > 1 {
+        writeln!(
+            out,
+            "On the Pareto front of PSNR, size and speed: {}.\n",
+            front.join(", ")
+        )?;
+    }
+    for artifact in artifacts {
+        let Some(mixture) = &artifact.mixture else {
+            continue;
+        };
+        writeln!(
+            out,
+            "`{}` missed its gates in INT8 alone. Mixtures that were measured, on {} tiles (*: on their Pareto front):\n\n\
+             | nodes wider | PSNR | size | work in INT8 |\n|---:|---:|---:|---:|",
+            artifact.name, mixture.tiles
+        )?;
+        for point in &mixture.points {
+            let psnr = point
+                .psnr_db
+                .map_or("not finite".to_owned(), |db| format!("{db:.2} dB"));
+            let star = if point.on_front { "\\*" } else { "" };
+            writeln!(
+                out,
+                "| {}{star} | {psnr} | {:.2} MB | {:.1} % |",
+                point.kept,
+                megabytes(point.bytes),
+                100.0 * point.work_int8
+            )?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 fn verdict(artifact: &ArtifactReport) -> String {

@@ -9,7 +9,7 @@ use tilecast_analysis::{TilingAnalysis, analyze};
 use tilecast_exec::{Engine, TractEngine};
 use tilecast_onnx::Model;
 use tilecast_passes::{
-    IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeStudy, Reason,
+    IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeSource, RangeStudy, Reason,
     SimplifyOptions, TARGETS, Target, target_by_name,
 };
 use tilecast_quant::{ValueStatistics, estimator_by_name};
@@ -34,6 +34,8 @@ pub struct ConvertSettings {
     pub model: PathBuf,
     /// Precision of the nodes that nothing pins.
     pub to: Precision,
+    /// Where the ranges of INT8 come from.
+    pub range_source: RangeSource,
     /// Where to write.
     pub output: PathBuf,
     /// Folder of images to calibrate on. INT8 needs one; FP16 and BF16 find out on them which nodes the format can hold.
@@ -123,6 +125,7 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     let original_bytes = original.stored_bytes();
     let table = known_statistics(settings, &original)?;
     let mut request = default_artifact(settings.to, target);
+    request.range_source = settings.range_source;
     request.io = io_types(settings, &original)?;
     request.strip_metadata = settings.strip_metadata;
     let engine = TractEngine::new();
@@ -328,10 +331,10 @@ fn known_statistics(
     let Some(path) = &settings.table else {
         return Ok(None);
     };
-    if settings.to != Precision::Int8 {
+    if settings.to != Precision::Int8 || settings.range_source == RangeSource::Dynamic {
         return Err(Failure::new(
             FailureKind::Usage,
-            "`--calibration-table` serves INT8 only: it says nothing of the values that 16 bits may not hold",
+            "`--calibration-table` serves static INT8 only: it says nothing of the values that 16 bits may not hold",
         )
         .with_help("name a folder of images with --calibration DIR"));
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 use tilecast_analysis::analyze;
-use tilecast_exec::{Engine, TractEngine};
+use tilecast_exec::{Engine, LibrarySearch, TractEngine};
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_passes::{Precision, PrecisionPlan, SimplifyOptions};
 use tilecast_quant::{Range, estimator_by_name};
@@ -16,12 +16,14 @@ use super::convert::{check_output_folder, find_target};
 use crate::artifact::ArtifactRequest;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
 use crate::compare::CompareOptions;
-use crate::context::Context;
+use crate::context::{Context, Event};
 use crate::geometry::Geometry;
 use crate::images::{ImageFile, ImageSet, find_images, split};
 use crate::pipeline::default_artifact;
 use crate::prepare::prepare;
-use crate::sensitivity::{NodeSensitivity, Probe};
+use crate::report::Gates;
+use crate::sensitivity::{MixturePoint, NodeSensitivity, Probe};
+use crate::speed::{Candidate, Latency, SpeedReport, measure as measure_speed, open};
 use crate::stages::{StageClock, StageCost};
 use crate::{Failure, FailureKind};
 
@@ -42,6 +44,8 @@ pub struct SensitivitySettings {
     pub memory_bytes: u64,
     /// Where the document is kept, beside being printed.
     pub output: Option<PathBuf>,
+    /// Where ONNX Runtime may be, in which mixtures are timed.
+    pub onnxruntime: LibrarySearch,
 }
 
 /// The candidates, the most costly for what they save first; the JSON document of `sensitivity`.
@@ -63,8 +67,22 @@ pub struct SensitivityOutcome {
     pub all_int8_db: Option<f64>,
     /// One entry per candidate.
     pub nodes: Vec<NodeSensitivity>,
+    /// Artifacts with none, one, two, four and so on of the nodes from the head of the list in a wider precision.
+    pub mixtures: Vec<TimedMixture>,
+    /// Where the times of mixtures are from; `predicted`, with the reason, where there are none.
+    pub onnxruntime: SpeedReport,
     /// Time and memory per stage.
     pub stages: Vec<StageCost>,
+}
+
+/// A mixture, and its speed in ONNX Runtime where that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct TimedMixture {
+    /// What is in it.
+    #[serde(flatten)]
+    pub point: MixturePoint,
+    /// Time of one run, per number of threads; empty where nothing was timed.
+    pub latency: Vec<Latency>,
 }
 
 /// Measures what INT8 costs in each place where the target would run it, all else in FP32.
@@ -119,11 +137,22 @@ pub fn sensitivity(
             value_range: ValueRange::UNIT,
         },
     };
-    let (all_int8_db, nodes) =
-        clock.run(cx, "rank nodes", "nodes", probe.n_candidates(), || {
-            let (point, _) = probe.measure(&[], &crate::report::Gates::default(), cx)?;
-            Ok::<_, Failure>((point.psnr_db, probe.rank(cx)?))
-        })?;
+    let nodes = clock.run(cx, "rank nodes", "nodes", probe.n_candidates(), || {
+        probe.rank(cx)
+    })?;
+    let (points, speed) = front(&probe, &nodes, settings, &original, &images, clock, cx)?;
+    let all_int8_db = points.first().and_then(|p| p.psnr_db);
+    let mixtures = points
+        .into_iter()
+        .enumerate()
+        .map(|(index, point)| TimedMixture {
+            point,
+            latency: speed
+                .artifacts
+                .get(index)
+                .map_or_else(Vec::new, |s| s.latency.clone()),
+        })
+        .collect();
     let names = |files: &[ImageFile]| files.iter().map(ImageFile::name).collect();
     let outcome = SensitivityOutcome {
         schema: "tilecast.sensitivity/1",
@@ -134,12 +163,71 @@ pub fn sensitivity(
         measured_on: names(&images.holdout),
         all_int8_db,
         nodes,
+        mixtures,
+        onnxruntime: speed,
         stages: clock.costs().to_vec(),
     };
     if let Some(output) = &settings.output {
         save(&outcome, output)?;
     }
     Ok(outcome)
+}
+
+/// Mixtures along the ranking, measured and, where the machine has ONNX Runtime, timed against the FP32 model.
+fn front(
+    probe: &Probe<'_>,
+    nodes: &[NodeSensitivity],
+    settings: &SensitivitySettings,
+    original: &Model,
+    images: &ImageSet,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<(Vec<MixturePoint>, SpeedReport), Failure> {
+    let doubling = std::iter::successors(Some(1), |kept| Some(kept * 2));
+    let counts: Vec<usize> = [0]
+        .into_iter()
+        .chain(doubling)
+        .take_while(|&kept| kept < nodes.len().max(1))
+        .collect();
+    let points = clock.run(cx, "mix precisions", "mixtures", counts.len(), || {
+        let mut points = Vec::new();
+        for &kept in &counts {
+            let (point, _) = probe.measure(&nodes[..kept], &Gates::default(), cx)?;
+            points.push(point);
+            cx.emit(&Event::Progress { done: points.len() });
+        }
+        MixturePoint::mark_front(&mut points);
+        Ok::<_, Failure>(points)
+    })?;
+    let engine = match open(&settings.onnxruntime) {
+        Ok(engine) => engine,
+        Err(speed) => return Ok((points, *speed)),
+    };
+    let speed = clock.run(cx, "time", "runs", 0, || {
+        let models = counts
+            .iter()
+            .map(|&kept| probe.mixed(&nodes[..kept]))
+            .collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = counts.iter().map(usize::to_string).collect();
+        let candidates: Vec<Candidate<'_>> = names
+            .iter()
+            .zip(&models)
+            .map(|(name, model)| Candidate { name, model })
+            .collect();
+        let options = CompareOptions {
+            tile_px: Some(settings.tile_px),
+            ..probe.options
+        };
+        measure_speed(
+            &engine,
+            original,
+            &candidates,
+            &images.holdout,
+            &options,
+            cx,
+        )
+    })?;
+    Ok((points, speed))
 }
 
 /// Ranges of the activations that the plan quantizes.

@@ -197,6 +197,7 @@ pub(super) fn subject(options: &Options, source: &Source) -> Result<Subject, Ben
             &[
                 ("{model}", &source.model),
                 ("{images}", &source.calibrate),
+                ("{tile}", Path::new(&source.side_px.to_string())),
                 ("{output}", &path),
             ],
         ));

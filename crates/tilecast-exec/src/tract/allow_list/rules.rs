@@ -127,6 +127,8 @@ pub(super) const RULES: &[Rule] = &[
     ),
     ("Div", 7, NONE),
     ("Dropout", 7, &[("ratio", Any), ("seed", Any)]),
+    // Made of others.
+    ("DynamicQuantizeLinear", 11, NONE),
     ("Einsum", 12, &[("equation", Any)]),
     ("Elu", 7, ALPHA),
     ("Equal", 7, NONE),
@@ -194,6 +196,7 @@ pub(super) const RULES: &[Rule] = &[
     ("LogSoftmax", 7, AXIS),
     ("LpNormalization", 7, &[("axis", Any), ("p", Any)]),
     ("MatMul", 7, NONE),
+    ("MatMulInteger", 10, NONE),
     ("Max", 8, NONE),
     (
         "MaxPool",

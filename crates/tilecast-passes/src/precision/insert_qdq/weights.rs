@@ -13,25 +13,25 @@ use crate::filters::Filters;
 use crate::{BiasForm, Target};
 
 /// Constant operands of an INT8 node, checked.
-pub(super) struct Weights {
-    pub(super) name: String,
-    pub(super) dims: Vec<usize>,
-    pub(super) granularity: Granularity,
+pub(crate) struct Weights {
+    pub(crate) name: String,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) granularity: Granularity,
     values: Vec<f32>,
     /// Name and values of a bias that becomes integers.
     bias: Option<(String, Vec<f32>)>,
 }
 
 /// Their integers.
-pub(super) struct Integers {
-    pub(super) values: Vec<i8>,
-    pub(super) scales: Vec<Scale>,
-    pub(super) bias: Option<(String, QuantizedBias)>,
+pub(crate) struct Integers {
+    pub(crate) values: Vec<i8>,
+    pub(crate) scales: Vec<Scale>,
+    pub(crate) bias: Option<(String, QuantizedBias)>,
 }
 
 impl Weights {
     /// The weights of `id`, and its bias where that is quantized too; or why they cannot be.
-    pub(super) fn of(
+    pub(crate) fn of(
         graph: &Graph<'_>,
         id: NodeId,
         per_channel: PerChannel,
@@ -62,7 +62,7 @@ impl Weights {
     ///
     /// # Errors
     /// Why that cannot be done.
-    pub(super) fn quantize(
+    pub(crate) fn quantize(
         &self,
         node: &NodeProto,
         input_scale: Scale,

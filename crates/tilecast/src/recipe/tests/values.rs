@@ -45,12 +45,12 @@ fn wrong_types_say_what_is_expected() {
             "- precision: int8",
             "- precision: int9",
             "14:16: `artifacts.1.precision`: unknown value `int9`",
-            "did you mean `int8`? The values are `fp16`, `bf16` and `int8`",
+            "did you mean `int8`? The values are `fp16`, `bf16`, `int8` and `int8-dynamic`",
         ),
         (
             "- precision: int8",
             "- precision: 8",
-            "14:16: `artifacts.1.precision`: expected `fp16`, `bf16` or `int8`, found `8`",
+            "14:16: `artifacts.1.precision`: expected `fp16`, `bf16`, `int8` or `int8-dynamic`, found `8`",
             "Precision of the artifact.",
         ),
         (
