@@ -14,6 +14,9 @@ use crate::verbs::plan::PlannedMemory;
 /// Sides of the two tiles from which all others are predicted, pixels, before they are aligned.
 const STUDIED_PX: [usize; 2] = [128, 256];
 
+/// Tiles are chosen for this share of the memory: a prediction may be off by a tenth, and the limit is to hold.
+const USED_SHARE: (u64, u64) = (9, 10);
+
 /// What the process takes where the system does not tell, bytes.
 const ASSUMED_PROCESS_BYTES: u64 = 48 << 20;
 
@@ -106,10 +109,10 @@ impl<'a> Tiler<'a> {
         decisions(chosen, &self.study, rayon::current_num_threads())
     }
 
-    /// The tiles of least work.
+    /// The tiles of least work, for nine tenths of `budget_bytes`.
     ///
     /// # Errors
-    /// Nothing fits into `budget_bytes`, or the image cannot be cut.
+    /// Nothing fits, or the image cannot be cut.
     pub(crate) fn choose(
         &self,
         image_px: Size,
@@ -117,7 +120,8 @@ impl<'a> Tiler<'a> {
         budget_bytes: u64,
         rows: &dyn Fn(&TilePlan) -> u64,
     ) -> Result<ChosenTiles, Failure> {
-        let chosen = self.choice(image_px, image, budget_bytes, rows).choose()?;
+        let usable_bytes = budget_bytes / USED_SHARE.1 * USED_SHARE.0;
+        let chosen = self.choice(image_px, image, usable_bytes, rows).choose()?;
         self.geometry.check(&chosen.plan)?;
         Ok(chosen)
     }
