@@ -199,15 +199,14 @@ impl TiledRunner<'_> {
         let inferred = infer_shapes(&self.model.graph(), &[(&self.input_name, dims.clone())])
             .ok()
             .and_then(|shapes| shapes.shape(&self.output_name).map(<[usize]>::to_vec));
-        let found = match inferred {
-            Some(found) => found,
+        let found = if let Some(found) = inferred {
+            found
+        } else {
             // An operator that hides shapes: a run shows them.
-            None => {
-                let zeros = HostTensor::new(dims.clone(), vec![0.0; dims.iter().product()]);
-                let outputs = self.load_apart(tile_px)?.run(&[zeros]);
-                let outputs = outputs.map_err(|source| RunTiledError::of_probe(tile_px, source))?;
-                outputs.first().map_or_else(Vec::new, |o| o.dims().to_vec())
-            }
+            let zeros = HostTensor::new(dims.clone(), vec![0.0; dims.iter().product()]);
+            let outputs = self.load_apart(tile_px)?.run(&[zeros]);
+            let outputs = outputs.map_err(|source| RunTiledError::of_probe(tile_px, source))?;
+            outputs.first().map_or_else(Vec::new, |o| o.dims().to_vec())
         };
         match found[..] {
             [1, given, h, w] if [h, w] == [height * scale, width * scale] => Ok(given),

@@ -374,7 +374,6 @@ where
         directory.finish()
     })();
     finished.map_err(fail)?;
-    drop(encoder);
     out.flush().map_err(|e| io_failure(target.path, e))?;
     Ok(())
 }

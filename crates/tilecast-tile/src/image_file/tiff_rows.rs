@@ -1,4 +1,4 @@
-//! TIFF and BigTIFF files in strips or tiles, row by row.
+//! TIFF and `BigTIFF` files in strips or tiles, row by row.
 
 use std::fs::File;
 use std::io::BufReader;
