@@ -17,6 +17,7 @@ mod python;
 mod report;
 mod simplify;
 mod statistics;
+mod stream;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -74,6 +75,13 @@ const BENCHMARKS: &[Benchmark] = &[
         page: None,
         rounds: 1,
         run: large::run,
+    },
+    Benchmark {
+        name: "stream",
+        summary: "memory of 100 megapixels through `run --memory 512MiB`, and predicted against measured peaks",
+        page: None,
+        rounds: 1,
+        run: stream::run,
     },
 ];
 

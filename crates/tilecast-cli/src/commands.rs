@@ -5,6 +5,7 @@ mod convert;
 mod explain;
 mod inspect;
 mod lint;
+mod plan;
 mod quantize;
 mod run;
 mod sensitivity;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Convert(convert::Arguments),
     /// Measure what INT8 costs in each place.
     Sensitivity(sensitivity::Arguments),
+    /// Choose tiles for an image of a size within a memory limit.
+    Plan(plan::Arguments),
     /// Run a model over an image or a folder, tile by tile.
     Run(run::Arguments),
     /// Judge a model against another on images.
@@ -59,6 +62,7 @@ impl Command {
             Self::Calibrate(arguments) => arguments.run(&cx),
             Self::Convert(arguments) => arguments.run(&cx),
             Self::Sensitivity(arguments) => arguments.run(&cx),
+            Self::Plan(arguments) => arguments.run(&cx),
             Self::Run(arguments) => arguments.run(&cx),
             Self::Verify(arguments) => arguments.run(&cx),
         }

@@ -2,11 +2,37 @@
 
 use tilecast_exec::HostTensor;
 
-use crate::{Fill, PlanarImage, Rect, Tile, TilePlan, ValueRange};
+use crate::{Fill, PlanarImage, Rect, Size, Tile, TilePlan, ValueRange};
+
+/// Planes that can be looked at row by row, not necessarily all rows at a time.
+pub(crate) trait PlaneRows {
+    /// Size of the whole image.
+    fn size(&self) -> Size;
+
+    /// Number of planes.
+    fn channels(&self) -> usize;
+
+    /// One row of one plane, left to right.
+    fn row(&self, channel: usize, row: usize) -> &[f32];
+}
+
+impl PlaneRows for PlanarImage {
+    fn size(&self) -> Size {
+        self.size()
+    }
+
+    fn channels(&self) -> usize {
+        self.channels()
+    }
+
+    fn row(&self, channel: usize, row: usize) -> &[f32] {
+        self.row(channel, row)
+    }
+}
 
 /// The samples of `rect`, `[C, H, W]`, in the network's value range. Whatever of `rect` lies right of or below the
 /// image is filled; zeros are zeros of the network, as a graph that pads itself would see them.
-fn crop(image: &PlanarImage, rect: &Rect, fill: Fill, range: ValueRange) -> Vec<f32> {
+pub(crate) fn crop(image: &impl PlaneRows, rect: &Rect, fill: Fill, range: ValueRange) -> Vec<f32> {
     let size = image.size();
     let mut samples = Vec::with_capacity(image.channels() * rect.height * rect.width);
     let inside = rect.right().min(size.width);
@@ -46,7 +72,7 @@ pub fn crop_tile(
 }
 
 /// The pixel of `0..len` that stands at `position` when the image is mirrored about its ends, which are not repeated.
-fn reflect(position: usize, len: usize) -> usize {
+pub(crate) fn reflect(position: usize, len: usize) -> usize {
     if len == 1 {
         return 0;
     }
@@ -60,7 +86,7 @@ fn reflect(position: usize, len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BitDepth, Size};
+    use crate::BitDepth;
 
     #[test]
     fn reflection_repeats_for_short_images_and_never_repeats_the_edge() {

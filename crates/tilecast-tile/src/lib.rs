@@ -32,20 +32,33 @@ mod session_cache;
 
 mod runtime;
 
+mod band;
+mod stream;
+
+mod choose;
+mod measure;
+mod process_memory;
+
 mod compare;
 mod predict;
 
 mod image_file;
 
+pub use choose::{ChooseTilesError, ChosenTiles, TileChoice, TileMemory, fallback_side};
 pub use compare::{CompareImagesError, Comparison, Values, compare_images};
 pub use crop::crop_tile;
 pub use image_file::{
-    IMAGE_EXTENSIONS, JPEG_QUALITY, ListImagesError, ListImagesErrorKind, ReadImageError,
-    ReadImageErrorKind, ReadLimits, WriteImageError, WriteImageErrorKind, check_image_target,
-    list_images, read_image, read_image_size, read_image_within, write_image,
+    Alpha, Colour, Exif, ExifDirectory, ExifField, IMAGE_EXTENSIONS, ImageReader, ImageTarget,
+    JPEG_QUALITY, ListImagesError, ListImagesErrorKind, Metadata, PixelFormat, ReadImageError,
+    ReadImageErrorKind, ReadLimits, RowSink, RowSource, SampleType, WriteImageError,
+    WriteImageErrorKind, check_image_target, format_in_file, list_images, read_image,
+    read_image_size, read_image_within, write_image, write_rows, writer_resident_bytes,
 };
+pub use measure::TileStudy;
 pub use plan::{Fill, PlanError, Rect, Size, Tile, TilePlan, TileRequest, UnalignedSizes};
 pub use planar_image::{BitDepth, PlanarImage};
 pub use predict::{PeakFactors, predicted_peak_bytes};
+pub use process_memory::{ProcessMemory, available_memory_bytes};
 pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TiledRunner};
+pub use stream::{RunRowsError, Wiring, resident_rows_bytes};
 pub use value_range::{CheckValueRangeError, ValueRange};

@@ -16,6 +16,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::crop::reflect;
+
 /// Height and width, pixels; shown as `width`x`height`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Size {
@@ -196,11 +198,24 @@ impl TilePlan {
     /// # Errors
     /// The request contradicts itself, or the tile has no room for the halo where the image must be cut.
     pub fn new(request: &TileRequest) -> Result<Self, PlanError> {
+        let tile = request.tile_px.map(|side| Size {
+            height: side,
+            width: side,
+        });
+        Self::with_tile_size(request, tile)
+    }
+
+    /// Places tiles that need not be square, at most of this size: full-width strips have the halo on one axis only.
+    /// `None` feeds the whole image as one tile; [`TileRequest::tile_px`] does not count.
+    ///
+    /// # Errors
+    /// As [`TilePlan::new`].
+    pub fn with_tile_size(request: &TileRequest, tile: Option<Size>) -> Result<Self, PlanError> {
         let Size { height, width } = request.image_px;
         let sizes = [
             ("image height", height),
             ("image width", width),
-            ("tile side", request.tile_px.unwrap_or(1)),
+            ("tile side", tile.map_or(1, |t| t.height.min(t.width))),
             ("alignment", request.alignment_px),
             ("scale", request.scale),
         ];
@@ -219,22 +234,29 @@ impl TilePlan {
             image_px: request.image_px,
             scale: request.scale,
         })?;
-        let longest_px = padded.height.max(padded.width);
-        let tile_px = request
-            .tile_px
-            .map_or(longest_px, |side| side - side % request.alignment_px);
-        let (fed, halo_px) = if longest_px <= tile_px {
-            match request.unaligned {
-                UnalignedSizes::Accepted => (request.image_px, 0),
-                UnalignedSizes::Refused => (padded, 0),
-            }
-        } else {
-            (padded, halo_of_cut(request)?)
+        let requested = tile.unwrap_or(padded);
+        let aligned = |side: usize| side - side % request.alignment_px;
+        let tile = Size {
+            height: aligned(requested.height),
+            width: aligned(requested.width),
+        };
+        // Of the sides that are cut, the shortest is the one that may have no room for the halo.
+        let cut_px = [
+            (padded.height > tile.height).then_some(requested.height),
+            (padded.width > tile.width).then_some(requested.width),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        let (fed, halo_px) = match (cut_px, request.unaligned) {
+            (Some(tile_px), _) => (padded, halo_of_cut(request, tile_px)?),
+            (None, UnalignedSizes::Accepted) => (request.image_px, 0),
+            (None, UnalignedSizes::Refused) => (padded, 0),
         };
         Ok(Self {
             request: *request,
-            rows: Cut::new(height, fed.height, tile_px, halo_px),
-            columns: Cut::new(width, fed.width, tile_px, halo_px),
+            rows: Cut::new(height, fed.height, tile.height, halo_px),
+            columns: Cut::new(width, fed.width, tile.width, halo_px),
         })
     }
 
@@ -291,6 +313,37 @@ impl TilePlan {
     #[must_use]
     pub fn n_tiles(&self) -> usize {
         self.rows.n * self.columns.n
+    }
+
+    /// Number of tiles side by side.
+    #[must_use]
+    pub fn n_columns(&self) -> usize {
+        self.columns.n
+    }
+
+    /// Number of tiles one above the other.
+    #[must_use]
+    pub fn n_tile_rows(&self) -> usize {
+        self.rows.n
+    }
+
+    /// Rows of the image that one row of tiles is fed from: those in their inputs, and those that reflection at the
+    /// bottom repeats.
+    #[must_use]
+    pub fn rows_fed(&self, tile_row: usize) -> Range<usize> {
+        let (input, height) = (self.rows.input(tile_row), self.request.image_px.height);
+        let reflected = match self.request.fill {
+            Fill::Zero => None,
+            Fill::Reflect => (height..input.end).map(|y| reflect(y, height)).min(),
+        };
+        let start = reflected.map_or(input.start, |row| row.min(input.start));
+        start..input.end.min(height)
+    }
+
+    /// Rows of the image, before scaling, that one row of tiles keeps.
+    #[must_use]
+    pub fn rows_kept(&self, tile_row: usize) -> Range<usize> {
+        self.rows.core(tile_row)
     }
 
     /// One tile; they are numbered row by row from the top left.
@@ -390,12 +443,13 @@ fn padded_size(request: &TileRequest) -> Option<Size> {
 }
 
 /// The halo of an image that has to be cut.
-fn halo_of_cut(request: &TileRequest) -> Result<usize, PlanError> {
-    let (image_px, tile_px) = (request.image_px, request.tile_px.unwrap_or(usize::MAX));
+///
+/// Halo and tile are multiples of the alignment once the tile is rounded down, so `tile_px` may be the unrounded one.
+fn halo_of_cut(request: &TileRequest, tile_px: usize) -> Result<usize, PlanError> {
+    let image_px = request.image_px;
     let halo_px = request
         .halo_px
         .ok_or(PlanError::UnboundedHalo { image_px, tile_px })?;
-    // Both are multiples of the alignment once the tile is rounded down, so the comparison may use the unrounded one.
     let minimum_px = halo_px
         .saturating_mul(2)
         .saturating_add(request.alignment_px);

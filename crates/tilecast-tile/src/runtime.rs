@@ -13,11 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tilecast_exec::{Engine, HostTensor, LoadError, RunError, Session, SessionOptions};
 use tilecast_onnx::Model;
-use tilecast_onnx::proto::ValueInfoProto;
+use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
 
 use crate::crop::crop_tile;
 use crate::session_cache::{InputDims, SessionCache};
-use crate::{PlanarImage, Rect, Size, Tile, TilePlan, ValueRange};
+use crate::{Colour, PlanarImage, Rect, Size, Tile, TilePlan, ValueRange};
+
+/// Planes of an RGB image.
+const RGB_PLANES: usize = 3;
 
 /// How the caller follows a run and ends it early.
 #[derive(Clone, Copy)]
@@ -26,6 +29,8 @@ pub struct RunControl<'a> {
     pub cancelled: &'a AtomicBool,
     /// Told the number of finished tiles and of all tiles after each tile, from one worker at a time, in order.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
+    /// Most tiles at the same time in this run; `None` leaves it to the runner.
+    pub max_workers: Option<NonZeroUsize>,
 }
 
 impl Default for RunControl<'_> {
@@ -35,6 +40,7 @@ impl Default for RunControl<'_> {
         Self {
             cancelled: &NEVER,
             progress: &|_, _| {},
+            max_workers: None,
         }
     }
 }
@@ -90,6 +96,19 @@ pub enum RunTiledError {
         /// Scale of the plan.
         scale: usize,
     },
+    /// The network is no map from images to images.
+    #[error(
+        "the network makes {given} planes out of {fed}, and the image is {colour}: it must take one plane or three, and \
+         give one or three"
+    )]
+    Planes {
+        /// Colour of the image.
+        colour: Colour,
+        /// Planes of its input.
+        fed: usize,
+        /// Planes of its output.
+        given: usize,
+    },
     /// The run was cancelled.
     #[error("interrupted after {n_done} of {n_tiles} tiles")]
     Interrupted {
@@ -100,13 +119,31 @@ pub enum RunTiledError {
     },
 }
 
+impl RunTiledError {
+    /// The engine failed on a tile of no image, which was to show something about the model.
+    pub(crate) fn of_probe(tile_px: Size, source: RunError) -> Self {
+        let input = Rect {
+            top: 0,
+            left: 0,
+            height: tile_px.height,
+            width: tile_px.width,
+        };
+        Self::Tile {
+            index: 0,
+            input,
+            source,
+        }
+    }
+}
+
 /// A model, bound to an engine, that runs over images in tiles. Keeps the sessions of the last few tile shapes.
 #[derive(Debug)]
 pub struct TiledRunner<'a> {
-    engine: &'a dyn Engine,
-    model: &'a Model,
-    input_name: String,
-    value_range: ValueRange,
+    pub(crate) engine: &'a dyn Engine,
+    pub(crate) model: &'a Model,
+    pub(crate) input_name: String,
+    pub(crate) output_name: String,
+    pub(crate) value_range: ValueRange,
     max_workers: Option<NonZeroUsize>,
     memory_bytes: Option<u64>,
     sessions: Mutex<SessionCache>,
@@ -123,11 +160,12 @@ impl<'a> TiledRunner<'a> {
         value_range: ValueRange,
     ) -> Result<Self, CreateRunnerError> {
         let input_name = only("input", model.graph().inputs())?;
-        only("output", model.graph_proto().output.iter())?;
+        let output_name = only("output", model.graph_proto().output.iter())?;
         Ok(Self {
             engine,
             model,
             input_name,
+            output_name,
             value_range,
             max_workers: None,
             memory_bytes: None,
@@ -159,6 +197,23 @@ impl<'a> TiledRunner<'a> {
     pub fn n_workers(&self, plan: &TilePlan) -> usize {
         let limit = self.max_workers.map_or(usize::MAX, NonZeroUsize::get);
         rayon::current_num_threads().min(limit).min(plan.n_tiles())
+    }
+
+    /// Tiles whose predicted peaks fit into the memory limit together, but at least one.
+    pub(crate) fn n_fitting(&self, session: &dyn Session) -> usize {
+        self.memory_bytes.map_or(usize::MAX, |bytes| {
+            let per_tile = session.peak_live_bytes().max(1) as u64;
+            usize::try_from(bytes / per_tile).map_or(usize::MAX, |n| n.max(1))
+        })
+    }
+
+    /// Planes of an image that the network takes: what the model says, 3 where it says nothing.
+    #[must_use]
+    pub fn network_planes(&self) -> usize {
+        let input = self.model.graph().inputs().next();
+        input
+            .and_then(|value| declared_dim(value, 1))
+            .unwrap_or(RGB_PLANES)
     }
 
     /// The session that runs this plan's tiles on images of `channels` planes; kept for the run.
@@ -210,12 +265,10 @@ impl<'a> TiledRunner<'a> {
             stopped: AtomicBool::new(false),
             state: Mutex::default(),
         };
-        let fitting = self.memory_bytes.map_or(usize::MAX, |bytes| {
-            let per_tile = run.session.peak_live_bytes().max(1) as u64;
-            usize::try_from(bytes / per_tile).map_or(usize::MAX, |n| n.max(1))
-        });
+        let fitting = self.n_fitting(run.session.as_ref());
+        let limit = control.max_workers.map_or(usize::MAX, NonZeroUsize::get);
         rayon::scope(|scope| {
-            for _ in 0..self.n_workers(plan).min(fitting) {
+            for _ in 0..self.n_workers(plan).min(fitting).min(limit) {
                 scope.spawn(|_| run.work(control));
             }
         });
@@ -390,6 +443,17 @@ fn only<'v>(
             names.extend(last);
             Err(CreateRunnerError { what, names })
         }
+    }
+}
+
+/// A dimension that a model declares for a value, where it is a number.
+fn declared_dim(value: &ValueInfoProto, axis: usize) -> Option<usize> {
+    let Some(TypeValue::Tensor(tensor)) = value.r#type.as_ref()?.value.as_ref() else {
+        return None;
+    };
+    match tensor.shape.as_ref()?.dim.get(axis)?.value.as_ref()? {
+        DimValue::DimValue(n) => usize::try_from(*n).ok(),
+        DimValue::DimParam(_) => None,
     }
 }
 

@@ -503,6 +503,7 @@ fn a_cancelled_run_stops_and_progress_counts_up() {
         let control = RunControl {
             cancelled: &cancelled,
             progress: &progress,
+            max_workers: None,
         };
         let result = pool.install(|| runner.run(&image, &plan, &control));
         let seen = seen.into_inner().unwrap();

@@ -218,6 +218,7 @@ impl TileCounter<'_> {
         let control = RunControl {
             cancelled: self.cx.cancelled(),
             progress: &progress,
+            max_workers: None,
         };
         Ok(runner.run(image, plan, &control)?)
     }

@@ -8,8 +8,8 @@ use tilecast_analysis::AnalyzeError;
 use tilecast_exec::OpenOrtError;
 use tilecast_passes::{OverrideError, PassError};
 use tilecast_tile::{
-    CompareImagesError, CreateRunnerError, ListImagesError, ListImagesErrorKind, PlanError,
-    ReadImageError, RunTiledError, WriteImageError, WriteImageErrorKind,
+    ChooseTilesError, CompareImagesError, CreateRunnerError, ListImagesError, ListImagesErrorKind,
+    PlanError, ReadImageError, RunRowsError, RunTiledError, WriteImageError, WriteImageErrorKind,
 };
 
 use crate::recipe::{RecipeError, RecipeErrorKind};
@@ -203,6 +203,17 @@ impl From<RunTiledError> for Failure {
     }
 }
 
+impl From<RunRowsError> for Failure {
+    fn from(error: RunRowsError) -> Self {
+        match error {
+            RunRowsError::Run(error) => error.into(),
+            RunRowsError::Read(error) => error.into(),
+            RunRowsError::Write(error) => error.into(),
+            other => Self::of(FailureKind::Internal, &other),
+        }
+    }
+}
+
 impl From<ReadImageError> for Failure {
     fn from(error: ReadImageError) -> Self {
         Self::said(FailureKind::Io, &error)
@@ -239,5 +250,6 @@ fails_as! {
     OverrideError => Usage,
     CreateRunnerError => Model,
     PlanError => Usage,
+    ChooseTilesError => Usage,
     CompareImagesError => Io,
 }

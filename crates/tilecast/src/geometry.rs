@@ -42,14 +42,21 @@ impl Geometry {
         self.scale
     }
 
-    /// The plan for an image; `tile_px` None runs it whole.
-    ///
-    /// # Errors
-    /// The tile is too small for the halo, the halo has no bound, or the image must be padded in a way that tiles
-    /// cannot reproduce.
-    pub(crate) fn plan(&self, image_px: Size, tile_px: Option<usize>) -> Result<TilePlan, Failure> {
+    /// A square that the network takes, pixels.
+    #[must_use]
+    pub(crate) fn smallest_tile(&self) -> Size {
+        let side = UNKNOWN_ALIGNMENT_PX.next_multiple_of(self.analysis.alignment_px.max(1));
+        Size {
+            height: side,
+            width: side,
+        }
+    }
+
+    /// What a plan for an image is made from.
+    #[must_use]
+    pub(crate) fn request(&self, image_px: Size, tile_px: Option<usize>) -> TileRequest {
         let (fill, unaligned) = padding(&self.analysis);
-        let plan = TilePlan::new(&TileRequest {
+        TileRequest {
             image_px,
             tile_px,
             halo_px: self.analysis.halo_px,
@@ -57,7 +64,26 @@ impl Geometry {
             scale: self.scale,
             fill,
             unaligned,
-        })?;
+        }
+    }
+
+    /// The plan for an image; `tile_px` None runs it whole.
+    ///
+    /// # Errors
+    /// The tile is too small for the halo, the halo has no bound, or the image must be padded in a way that tiles
+    /// cannot reproduce.
+    pub(crate) fn plan(&self, image_px: Size, tile_px: Option<usize>) -> Result<TilePlan, Failure> {
+        let plan = TilePlan::new(&self.request(image_px, tile_px))?;
+        self.check(&plan)?;
+        Ok(plan)
+    }
+
+    /// Refuses a plan whose image must be padded in a way that tiles cannot reproduce.
+    ///
+    /// # Errors
+    /// The plan is one.
+    pub(crate) fn check(&self, plan: &TilePlan) -> Result<(), Failure> {
+        let image_px = plan.request().image_px;
         let aligned = [image_px.height, image_px.width]
             .iter()
             .all(|side| side % self.analysis.alignment_px == 0);
@@ -74,7 +100,7 @@ impl Geometry {
                     self.analysis.alignment_px
                 )))
             }
-            _ => Ok(plan),
+            _ => Ok(()),
         }
     }
 }

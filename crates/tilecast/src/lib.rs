@@ -1,7 +1,7 @@
 //! tilecast: FP32 ONNX image models to verified release models.
 //!
 //! Reading order: [`recipe`] (what the user asks for) → [`quantize`] (the main job, stage by stage) → the other verbs
-//! ([`inspect`], [`lint`], [`calibrate`], [`convert`], [`sensitivity`], [`run`], [`verify`], [`explain`]) → [`report`] (what
+//! ([`inspect`], [`lint`], [`calibrate`], [`convert`], [`sensitivity`], [`plan`], [`run`], [`verify`], [`explain`]) → [`report`] (what
 //! comes out).
 //!
 //! Everything that takes time gets a [`Context`]: events go to its listener, and its flag ends the work. This crate
@@ -28,6 +28,7 @@ mod prepare;
 mod sensitivity;
 mod speed;
 mod stages;
+mod tiles;
 mod verbs;
 
 pub use context::{Context, Event, Reporter, Silent};
@@ -50,7 +51,8 @@ pub use verbs::convert::{
 pub use verbs::explain::explain;
 pub use verbs::inspect::{Inspection, inspect};
 pub use verbs::lint::{LintOutcome, lint};
-pub use verbs::run::{RunOutcome, RunSettings, run};
+pub use verbs::plan::{PlanOutcome, PlanSettings, PlannedMemory, plan};
+pub use verbs::run::{RunImage, RunOutcome, RunSettings, TileSelection, run};
 pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, TimedMixture, sensitivity};
 pub use verbs::simplify::{SimplifyOutcome, SimplifySettings, simplify};
 pub use verbs::verify::{Verification, VerifySettings, verify};

@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod lint;
+pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod sensitivity;
 pub(crate) mod simplify;

@@ -1,6 +1,7 @@
 //! A process of its own, whose time and memory are watched from outside.
 
 use std::fs;
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,9 +29,17 @@ pub(super) struct Run {
 /// # Errors
 /// It cannot be started, fails, or the system does not tell its memory.
 pub(super) fn watch(what: &str, command: &mut Command) -> Result<Run, BenchError> {
+    Ok(watch_output(what, command)?.0)
+}
+
+/// The same, with what it has printed: less than the system keeps for a pipe that nobody reads.
+///
+/// # Errors
+/// As [`watch`].
+pub(super) fn watch_output(what: &str, command: &mut Command) -> Result<(Run, String), BenchError> {
     let start = Instant::now();
     let mut child = command
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|e| BenchError::step(format!("starting {what}"), e))?;
@@ -55,7 +64,12 @@ pub(super) fn watch(what: &str, command: &mut Command) -> Result<Run, BenchError
         let reason = "this system does not tell how much memory of a process is anonymous";
         return Err(BenchError::step("measuring memory", reason));
     }
-    Ok(run)
+    let mut text = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        let read = stdout.read_to_string(&mut text);
+        read.map_err(|e| BenchError::step(format!("reading the output of {what}"), e))?;
+    }
+    Ok((run, text))
 }
 
 /// `tilecast` as this program runs it.

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use tilecast::{Context, Failure, RunSettings};
+use tilecast::recipe::ByteSize;
+use tilecast::{Context, Failure, RunOutcome, RunSettings, TileSelection};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes};
 use crate::printer::Output;
 
 /// Arguments of `run`.
@@ -18,6 +19,9 @@ pub(crate) struct Arguments {
     /// Image to write, or folder where INPUT is one.
     #[arg(short, long)]
     output: PathBuf,
+    /// Most memory that the process may take, for example `512MiB`; tiles are chosen for it.
+    #[arg(long, value_name = "SIZE", conflicts_with = "tile")]
+    memory: Option<ByteSize>,
     /// Side fed to the network, pixels; smaller images run whole.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     tile: u32,
@@ -31,27 +35,58 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
+        let (tiles, memory_bytes) = match self.memory {
+            Some(memory) => (TileSelection::Fitting, memory.bytes()),
+            None => (
+                TileSelection::Side(self.tile as usize),
+                DEFAULT_MEMORY_BYTES,
+            ),
+        };
         let settings = RunSettings {
             model: self.model,
             input: self.input,
             output: self.output,
-            tile_px: self.tile as usize,
-            memory_bytes: DEFAULT_MEMORY_BYTES,
+            tiles,
+            memory_bytes,
             engine: self.engine.choice(),
         };
         let outcome = tilecast::run(&settings, cx)?;
-        if self.json {
-            return Ok(Output::success(json(&outcome)?));
-        }
-        let mut text = String::new();
-        for image in &outcome.images {
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "{}: {}x{}, {} tile(s), {:.1} s",
-                image.output, image.width, image.height, image.tiles, image.seconds
-            );
-        }
-        Ok(Output::success(text))
+        Ok(Output::success(if self.json {
+            json(&outcome)?
+        } else {
+            human(&outcome)
+        }))
     }
+}
+
+fn human(outcome: &RunOutcome) -> String {
+    let mut text = String::new();
+    for image in &outcome.images {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: {}x{}, {} tile(s) of {}x{} px, {} at a time, {:.1} s",
+            image.output,
+            image.width,
+            image.height,
+            image.tiles,
+            image.tile_width,
+            image.tile_height,
+            image.workers,
+            image.seconds
+        );
+        for decision in &image.decisions {
+            let _ = writeln!(text, "  {decision}");
+        }
+        let _ = writeln!(
+            text,
+            "  memory: {} predicted of {} allowed",
+            megabytes(image.peak_bytes as usize),
+            megabytes(outcome.memory_bytes as usize),
+        );
+    }
+    if let Some(bytes) = outcome.process_peak_bytes {
+        let _ = writeln!(text, "memory taken: {}", megabytes(bytes as usize));
+    }
+    text
 }

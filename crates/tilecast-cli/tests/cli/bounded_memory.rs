@@ -11,7 +11,7 @@ use crate::support::{Folder, NAFNET, Outcome, sample_model};
 
 const WIDTH: u32 = 3000;
 const HEIGHT: u32 = 2000;
-const MOST_BYTES: u64 = 1_000_000_000;
+const MOST_BYTES: u64 = 300_000_000;
 
 /// High-water mark of a process's resident set, bytes; `None` once it has ended.
 fn peak_bytes(child: &Child) -> Option<u64> {
@@ -22,7 +22,7 @@ fn peak_bytes(child: &Child) -> Option<u64> {
 }
 
 #[test]
-fn a_large_image_takes_less_than_a_gigabyte() {
+fn a_large_image_takes_what_its_tiles_take() {
     let folder = Folder::new();
     folder.write(NAFNET, sample_model(NAFNET));
     RgbImage::from_fn(WIDTH, HEIGHT, |x, y| {
@@ -53,9 +53,10 @@ fn a_large_image_takes_less_than_a_gigabyte() {
     let outcome = Outcome::new(line, &child.wait_with_output().unwrap());
     outcome.assert_code(0);
 
-    // Input and output alone, as planes of floats, are 144 MB: less means that the measurement went wrong.
+    // Input and output as planes of floats would be 144 MB by themselves. Two tiles in flight are 50 MB: less means that
+    // the measurement went wrong.
     assert!(
-        (144_000_000..MOST_BYTES).contains(&highest),
+        (50_000_000..MOST_BYTES).contains(&highest),
         "{highest} bytes"
     );
     let size = image::image_dimensions(folder.path("out.png")).unwrap();

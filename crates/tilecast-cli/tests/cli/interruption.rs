@@ -91,3 +91,37 @@ fn an_interrupted_run_keeps_the_earlier_image() {
     folder.assert_nothing_unfinished();
     assert_eq!(folder.read("result.png"), b"earlier");
 }
+
+#[test]
+fn twenty_kills_leave_no_part_of_an_image_and_the_next_run_tidies_up() {
+    let folder = Folder::with_images();
+    let line = "run srvgg-x2.onnx images/2.png -o result.png --tile 64";
+    let start = Instant::now();
+    folder.succeed(line);
+    let millis = start.elapsed().as_millis() as u64;
+    let whole = folder.read("result.png");
+    std::fs::remove_file(folder.path("result.png")).unwrap();
+    let mut state = 12_345_u64;
+    for _ in 0..20 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let mut child = folder
+            .command(line)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis((state >> 33) % millis.max(1)));
+        // A process that has ended already is no failure.
+        let _ = child.kill();
+        child.wait().unwrap();
+        if folder.path("result.png").exists() {
+            assert_eq!(folder.read("result.png"), whole, "half an image");
+            std::fs::remove_file(folder.path("result.png")).unwrap();
+        }
+    }
+    folder.succeed(line);
+    assert_eq!(folder.read("result.png"), whole);
+    folder.assert_nothing_unfinished();
+}

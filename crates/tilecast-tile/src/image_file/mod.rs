@@ -1,14 +1,29 @@
-//! Image files: PNG, JPEG and TIFF with 8 or 16 bits per sample, RGB or grey.
+//! Image files: PNG, JPEG and TIFF with 8 or 16 bits per sample, RGB or grey; read and written row by row also with
+//! alpha, and TIFF of floats.
 
+mod exif;
 mod jpeg_end;
 mod list;
+mod metadata;
+mod pending_file;
+mod pixel_format;
+mod png_rows;
 mod read;
+mod row_reader;
+mod row_writer;
+mod tiff_rows;
 mod write;
 
+pub use exif::{Exif, ExifDirectory, ExifField};
+
 pub use list::{ListImagesError, ListImagesErrorKind, list_images};
+pub use metadata::Metadata;
+pub use pixel_format::{Alpha, Colour, PixelFormat, SampleType};
 pub use read::{
     ReadImageError, ReadImageErrorKind, ReadLimits, read_image, read_image_size, read_image_within,
 };
+pub use row_reader::{ImageReader, RowSource};
+pub use row_writer::{ImageTarget, RowSink, format_in_file, write_rows, writer_resident_bytes};
 pub use write::{
     JPEG_QUALITY, WriteImageError, WriteImageErrorKind, check_image_target, write_image,
 };

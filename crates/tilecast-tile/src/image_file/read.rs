@@ -85,12 +85,7 @@ pub fn read_image(path: &Path) -> Result<PlanarImage, ReadImageError> {
 /// # Errors
 /// See [`ReadImageErrorKind`]. Images with an alpha channel and of float samples are not supported.
 pub fn read_image_within(path: &Path, limits: &ReadLimits) -> Result<PlanarImage, ReadImageError> {
-    decode(path, limits).map_err(|failure| ReadImageError {
-        kind: failure.kind,
-        path: path.to_owned(),
-        reason: failure.reason,
-        source: failure.source,
-    })
+    decode(path, limits).map_err(|failure| failure.about(path))
 }
 
 /// Height and width that [`read_image`] would give, from the file's header.
@@ -98,12 +93,7 @@ pub fn read_image_within(path: &Path, limits: &ReadLimits) -> Result<PlanarImage
 /// # Errors
 /// As [`read_image`], as far as the header tells.
 pub fn read_image_size(path: &Path) -> Result<Size, ReadImageError> {
-    decode_size(path).map_err(|failure| ReadImageError {
-        kind: failure.kind,
-        path: path.to_owned(),
-        reason: failure.reason,
-        source: failure.source,
-    })
+    decode_size(path).map_err(|failure| failure.about(path))
 }
 
 fn decode_size(path: &Path) -> Result<Size, Failure> {
@@ -125,18 +115,40 @@ fn decode_size(path: &Path) -> Result<Size, Failure> {
 }
 
 /// A [`ReadImageError`] that does not know its file yet.
-struct Failure {
+pub(super) struct Failure {
     kind: ReadImageErrorKind,
     reason: String,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
-    fn new(kind: ReadImageErrorKind, reason: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ReadImageErrorKind, reason: impl Into<String>) -> Self {
         Self {
             kind,
             reason: reason.into(),
             source: None,
+        }
+    }
+
+    /// A failure that a decoder has reported.
+    pub(super) fn caused(
+        kind: ReadImageErrorKind,
+        reason: String,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind,
+            reason,
+            source: Some(source.into()),
+        }
+    }
+
+    pub(super) fn about(self, path: &Path) -> ReadImageError {
+        ReadImageError {
+            kind: self.kind,
+            path: path.to_owned(),
+            reason: self.reason,
+            source: self.source,
         }
     }
 }
@@ -183,7 +195,7 @@ impl From<ImageError> for Failure {
     }
 }
 
-fn damaged(cause: &dyn Error) -> String {
+pub(super) fn damaged(cause: &dyn Error) -> String {
     format!("it is damaged or cut short ({cause}); export or copy it again")
 }
 
@@ -205,7 +217,7 @@ fn decode(path: &Path, limits: &ReadLimits) -> Result<PlanarImage, Failure> {
 }
 
 /// The decoder for what the file is, whatever its name says.
-fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDecoder>, Failure> {
+pub(super) fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDecoder>, Failure> {
     let mut file = BufReader::new(File::open(path)?);
     let format = image::guess_format(file.fill_buf()?);
     let decoder: Box<dyn ImageDecoder> = match format {
@@ -230,7 +242,7 @@ fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDecoder>, Failu
     Ok(decoder)
 }
 
-fn decoder_limits(limits: &ReadLimits) -> Limits {
+pub(super) fn decoder_limits(limits: &ReadLimits) -> Limits {
     let mut decoder_limits = Limits::no_limits();
     decoder_limits.max_alloc = Some(limits.max_bytes);
     decoder_limits

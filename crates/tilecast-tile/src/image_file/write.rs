@@ -1,19 +1,11 @@
 //! Writing planes of floats to an image file.
 
 use std::error::Error;
-use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::codecs::tiff::TiffEncoder;
-use image::error::{LimitError, LimitErrorKind};
-use image::{
-    EncodableLayout, ImageBuffer, ImageEncoder, ImageError, ImageResult, Luma, PixelWithColorType,
-    Rgb,
-};
-use tilecast_onnx::write_atomically;
-
+use super::metadata::Metadata;
+use super::pixel_format::{Alpha, Colour, PixelFormat, SampleType};
+use super::row_writer::{ImageTarget, format_in_file, write_rows};
 use super::{Format, IMAGE_EXTENSIONS, format_of};
 use crate::{BitDepth, PlanarImage};
 
@@ -41,12 +33,19 @@ pub struct WriteImageError {
 }
 
 impl WriteImageError {
-    fn new(kind: WriteImageErrorKind, path: &Path, reason: impl Into<String>) -> Self {
+    pub(super) fn new(kind: WriteImageErrorKind, path: &Path, reason: impl Into<String>) -> Self {
         Self {
             kind,
             path: path.to_owned(),
             reason: reason.into(),
             source: None,
+        }
+    }
+
+    pub(super) fn caused_by(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            source: Some(source.into()),
+            ..self
         }
     }
 
@@ -66,31 +65,48 @@ impl WriteImageError {
 /// The extension is none of [`IMAGE_EXTENSIONS`], the image has neither one nor three planes or is too large for the
 /// format, or the folder cannot be written.
 pub fn write_image(path: &Path, image: &PlanarImage) -> Result<(), WriteImageError> {
-    let unsupported =
-        |reason: String| WriteImageError::new(WriteImageErrorKind::Unsupported, path, reason);
-    let format = known_format(path)?;
-    if !matches!(image.channels(), 1 | 3) {
-        let n = image.channels();
-        return Err(unsupported(format!(
-            "it has {n} channels; image files hold 1 (grey) or 3 (RGB)"
-        )));
-    }
-    let bytes = encode(image, format).map_err(|error| WriteImageError {
-        source: Some(error.into()),
-        ..unsupported(format!(
-            "the format cannot hold {} px; choose another",
-            image.size()
-        ))
-    })?;
-    write_atomically(path, &bytes).map_err(|source| {
-        let reason = match source.kind() {
-            io::ErrorKind::NotFound => NO_FOLDER.to_owned(),
-            _ => source.to_string(),
-        };
-        WriteImageError {
-            source: Some(source.into()),
-            ..WriteImageError::new(WriteImageErrorKind::Io, path, reason)
+    let colour = match image.channels() {
+        1 => Colour::Grey,
+        3 => Colour::Rgb,
+        n => {
+            let reason = format!("it has {n} channels; image files hold 1 (grey) or 3 (RGB)");
+            return Err(WriteImageError::new(
+                WriteImageErrorKind::Unsupported,
+                path,
+                reason,
+            ));
         }
+    };
+    let format = PixelFormat {
+        colour,
+        alpha: Alpha::None,
+        samples: match image.bit_depth() {
+            BitDepth::Eight => SampleType::U8,
+            BitDepth::Sixteen => SampleType::U16,
+        },
+    };
+    let metadata = Metadata {
+        icc_profile: image.icc_profile().cloned(),
+        ..Metadata::default()
+    };
+    let target = ImageTarget {
+        path,
+        size: image.size(),
+        format: format_in_file(path, format)?,
+        metadata: &metadata,
+    };
+    write_rows(&target, |sink| {
+        let mut row = vec![0.0; image.size().width * image.channels()];
+        for y in 0..image.size().height {
+            for channel in 0..image.channels() {
+                let places = row.iter_mut().skip(channel).step_by(image.channels());
+                for (place, value) in places.zip(image.row(channel, y)) {
+                    *place = *value;
+                }
+            }
+            sink.write_row(&row)?;
+        }
+        Ok(())
     })
 }
 
@@ -109,84 +125,12 @@ pub fn check_image_target(path: &Path) -> Result<(), WriteImageError> {
     }
 }
 
-const NO_FOLDER: &str = "there is no such folder; create it first";
+pub(super) const NO_FOLDER: &str = "there is no such folder; create it first";
 
-fn known_format(path: &Path) -> Result<Format, WriteImageError> {
+pub(super) fn known_format(path: &Path) -> Result<Format, WriteImageError> {
     format_of(path).ok_or_else(|| {
         let known = IMAGE_EXTENSIONS.join(", ");
         let reason = format!("its extension names no known format; use one of {known}");
         WriteImageError::new(WriteImageErrorKind::Unsupported, path, reason)
     })
-}
-
-fn encode(image: &PlanarImage, format: Format) -> ImageResult<Vec<u8>> {
-    let bit_depth = match format {
-        Format::Jpeg => BitDepth::Eight,
-        Format::Png | Format::Tiff => image.bit_depth(),
-    };
-    let max = bit_depth.max_sample();
-    // Casts of floats saturate, and take what is not a number to 0.
-    match (bit_depth, image.channels()) {
-        (BitDepth::Eight, 1) => encode_as::<Luma<u8>>(image, format, |v| round_to(v, max) as u8),
-        (BitDepth::Eight, _) => encode_as::<Rgb<u8>>(image, format, |v| round_to(v, max) as u8),
-        (BitDepth::Sixteen, 1) => {
-            encode_as::<Luma<u16>>(image, format, |v| round_to(v, max) as u16)
-        }
-        (BitDepth::Sixteen, _) => encode_as::<Rgb<u16>>(image, format, |v| round_to(v, max) as u16),
-    }
-}
-
-fn round_to(value: f32, max: f32) -> f32 {
-    (value.clamp(0.0, 1.0) * max).round()
-}
-
-fn encode_as<P>(
-    image: &PlanarImage,
-    format: Format,
-    to_sample: impl Fn(f32) -> P::Subpixel,
-) -> ImageResult<Vec<u8>>
-where
-    P: PixelWithColorType,
-    [P::Subpixel]: EncodableLayout,
-{
-    let (size, channels) = (image.size(), image.channels());
-    let mut samples = Vec::with_capacity(image.data().len());
-    for y in 0..size.height {
-        for x in 0..size.width {
-            samples.extend((0..channels).map(|channel| to_sample(image.row(channel, y)[x])));
-        }
-    }
-    let too_large = |_| ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError));
-    let width = u32::try_from(size.width).map_err(too_large)?;
-    let height = u32::try_from(size.height).map_err(too_large)?;
-    let buffer = ImageBuffer::<P, _>::from_raw(width, height, samples)
-        .expect("the buffer was filled with one sample per pixel and channel");
-    let mut bytes = Vec::new();
-    match format {
-        Format::Png => {
-            let encoder = PngEncoder::new(&mut bytes);
-            buffer.write_with_encoder(with_profile(encoder, image)?)?;
-        }
-        Format::Jpeg => {
-            let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
-            buffer.write_with_encoder(with_profile(encoder, image)?)?;
-        }
-        Format::Tiff => {
-            let encoder = TiffEncoder::new(Cursor::new(&mut bytes));
-            buffer.write_with_encoder(with_profile(encoder, image)?)?;
-        }
-    }
-    Ok(bytes)
-}
-
-/// Hands the image's RGB profile to an encoder; a grey image has none that fits.
-fn with_profile<E: ImageEncoder>(mut encoder: E, image: &PlanarImage) -> ImageResult<E> {
-    if let Some(profile) = image.icc_profile()
-        && image.channels() == 3
-    {
-        encoder
-            .set_icc_profile(profile.to_vec())
-            .map_err(ImageError::Unsupported)?;
-    }
-    Ok(encoder)
 }

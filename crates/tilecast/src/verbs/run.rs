@@ -1,5 +1,6 @@
 //! `run`: the tiled runtime on an image or a folder.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -7,13 +8,25 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::{
-    RunControl, TiledRunner, ValueRange, check_image_target, list_images, read_image, write_image,
+    ChosenTiles, ImageReader, ImageTarget, ProcessMemory, ReadLimits, RowSource, RunControl,
+    RunRowsError, Size, TilePlan, TiledRunner, ValueRange, Wiring, check_image_target,
+    format_in_file, list_images, resident_rows_bytes, write_rows, writer_resident_bytes,
 };
 
 use crate::context::{Context, Event};
 use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
+use crate::tiles::{ImageMemory, Tiler};
 use crate::{Failure, FailureKind};
+
+/// Which tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileSelection {
+    /// Squares of this side, pixels; images that are smaller run whole.
+    Side(usize),
+    /// Those of least work within the memory limit.
+    Fitting,
+}
 
 /// What to run, on what.
 #[derive(Clone, Debug)]
@@ -24,9 +37,9 @@ pub struct RunSettings {
     pub input: PathBuf,
     /// Image file, or folder where the input is one.
     pub output: PathBuf,
-    /// Side fed to the network, pixels; images that are smaller run whole.
-    pub tile_px: usize,
-    /// Most bytes that tiles in flight may take together.
+    /// Which tiles.
+    pub tiles: TileSelection,
+    /// Most bytes that the process may take.
     pub memory_bytes: u64,
     /// Engine that runs the model.
     pub engine: EngineChoice,
@@ -39,12 +52,14 @@ pub struct RunOutcome {
     pub schema: &'static str,
     /// Engine that ran the model.
     pub engine: &'static str,
-    /// Side fed to the network, pixels.
-    pub tile: usize,
     /// Context per side, pixels; null without a bound.
     pub halo_px: Option<usize>,
     /// `exact` or `approximate`: what a tiled image equals.
     pub equivalence: &'static str,
+    /// Limit on the memory of the process, bytes.
+    pub memory_bytes: u64,
+    /// Most that the process has taken so far, bytes; null where the system does not tell.
+    pub process_peak_bytes: Option<u64>,
     /// One entry per image.
     pub images: Vec<RunImage>,
 }
@@ -60,52 +75,104 @@ pub struct RunImage {
     pub width: usize,
     /// Output height, pixels.
     pub height: usize,
+    /// Longest side fed to the network, pixels.
+    pub tile: usize,
+    /// Width fed to the network, pixels.
+    pub tile_width: usize,
+    /// Height fed to the network, pixels.
+    pub tile_height: usize,
     /// Number of tiles.
     pub tiles: usize,
+    /// Tiles at the same time.
+    pub workers: usize,
+    /// Predicted peak of the process, bytes.
+    pub peak_bytes: u64,
+    /// Why the tiles are as they are, a sentence each.
+    pub decisions: Vec<String>,
     /// Wall-clock time with reading and writing, seconds.
     pub seconds: f64,
 }
 
-/// Runs a model over an image or all images of a folder.
+/// Runs a model over an image or all images of a folder. Rows stream from file to file where the formats allow it.
 ///
 /// # Errors
-/// A file cannot be read or written, the model cannot be tiled so, or the user interrupts.
+/// A file cannot be read or written, the model cannot be tiled so, memory does not suffice, or the user interrupts.
 pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failure> {
     let engine = settings.engine.open()?;
     let model = Model::load(&settings.model)?;
     let geometry = Geometry::new(analyze(&model)?)?;
-    let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?
-        .with_memory_limit(settings.memory_bytes);
-    let exact = geometry.analysis().tiling_class.is_exact();
-    let mut outcome = RunOutcome {
-        schema: "tilecast.run/1",
-        engine: settings.engine.name(),
-        tile: settings.tile_px,
-        halo_px: geometry.analysis().halo_px,
-        equivalence: if exact { "exact" } else { "approximate" },
-        images: Vec::new(),
-    };
     let jobs = jobs(&settings.input, &settings.output)?;
     for (_, output) in &jobs {
         check_image_target(output)?;
     }
+    let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?;
+    let tiler = Tiler::new(&runner, &geometry, cx)?;
+    let is_exact = geometry.analysis().tiling_class.is_exact();
+    let mut images = Vec::new();
     for (input, output) in jobs {
         cx.check()?;
+        let job = Job {
+            settings,
+            geometry: &geometry,
+            tiler: &tiler,
+            runner: &runner,
+            input: &input,
+            output: &output,
+        };
+        images.push(job.run(cx)?);
+    }
+    Ok(RunOutcome {
+        schema: "tilecast.run/1",
+        engine: settings.engine.name(),
+        halo_px: geometry.analysis().halo_px,
+        equivalence: if is_exact { "exact" } else { "approximate" },
+        memory_bytes: settings.memory_bytes,
+        process_peak_bytes: ProcessMemory::now().map(|memory| memory.peak_bytes),
+        images,
+    })
+}
+
+/// One image to run.
+struct Job<'a> {
+    settings: &'a RunSettings,
+    geometry: &'a Geometry,
+    tiler: &'a Tiler<'a>,
+    runner: &'a TiledRunner<'a>,
+    input: &'a Path,
+    output: &'a Path,
+}
+
+impl Job<'_> {
+    fn run(&self, cx: &Context<'_>) -> Result<RunImage, Failure> {
         let start = Instant::now();
-        let image = read_image(&input)?;
-        let plan = geometry
-            .plan(image.size(), Some(settings.tile_px))
-            .map_err(|f| f.about(input.display()))?;
+        let limits = ReadLimits {
+            max_bytes: self.settings.memory_bytes,
+            ..ReadLimits::default()
+        };
+        let mut reader = ImageReader::open(self.input, &limits)?;
+        for note in reader.notes() {
+            cx.emit(&Event::Warning(&format!(
+                "{}: {note}",
+                self.input.display()
+            )));
+        }
+        let about = |failure: Failure| failure.about(self.input.display());
+        let wiring = self.wiring(&reader).map_err(about)?;
+        let chosen = self.choose(&reader, &wiring).map_err(about)?;
+        let plan = &chosen.plan;
         let n_tiles = plan.n_tiles();
-        if n_tiles > 1 && !exact {
+        if n_tiles > 1 && !self.geometry.analysis().tiling_class.is_exact() {
             cx.emit(&Event::Warning(&format!(
                 "{}: {} node(s) look at the whole image, so its {n_tiles} tiles differ from a whole-image run; \
                  `tilecast lint` says where",
-                input.display(),
-                geometry.analysis().global_nodes.len()
+                self.input.display(),
+                self.geometry.analysis().global_nodes.len()
             )));
         }
-        let stage = format!("run {}", input.file_name().unwrap_or_default().display());
+        let stage = format!(
+            "run {}",
+            self.input.file_name().unwrap_or_default().display()
+        );
         cx.emit(&Event::Started {
             stage: &stage,
             unit: "tiles",
@@ -115,27 +182,80 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
         let control = RunControl {
             cancelled: cx.cancelled(),
             progress: &progress,
+            max_workers: NonZeroUsize::new(chosen.n_workers),
         };
-        let result = runner
-            .run(&image, &plan, &control)
-            .map_err(|e| Failure::from(e).about(input.display()))?;
-        drop(image);
-        write_image(&output, &result)?;
+        let metadata = reader.metadata().clone();
+        let target = ImageTarget {
+            path: self.output,
+            size: plan.output_px(),
+            format: wiring.output(),
+            metadata: &metadata,
+        };
+        write_rows(&target, |sink| {
+            self.runner
+                .run_rows(&mut reader, sink, plan, &wiring, &control)
+        })
+        .map_err(|error| match error {
+            RunRowsError::Run(error) => about(error.into()),
+            // These name the file themselves.
+            other => other.into(),
+        })?;
         let seconds = start.elapsed().as_secs_f64();
         cx.emit(&Event::Finished {
             stage: &stage,
             seconds,
         });
-        outcome.images.push(RunImage {
-            input: input.display().to_string(),
-            output: output.display().to_string(),
-            width: result.size().width,
-            height: result.size().height,
+        let (size, tile) = (plan.output_px(), plan.tile_size());
+        Ok(RunImage {
+            input: self.input.display().to_string(),
+            output: self.output.display().to_string(),
+            width: size.width,
+            height: size.height,
+            tile: plan.tile_px(),
+            tile_width: tile.width,
+            tile_height: tile.height,
             tiles: n_tiles,
+            workers: chosen.n_workers,
+            peak_bytes: chosen.peak_bytes,
+            decisions: self.tiler.decisions(&chosen),
             seconds,
-        });
+        })
     }
-    Ok(outcome)
+
+    /// How the planes of the image go through the network, and what the output file makes of the result.
+    fn wiring(&self, reader: &ImageReader) -> Result<Wiring, Failure> {
+        // How many planes the network gives does not depend on the size of the tile.
+        let smallest = self.geometry.smallest_tile();
+        let wiring = self
+            .runner
+            .wiring(smallest, self.geometry.scale(), reader.format())?;
+        let output = format_in_file(self.output, wiring.output())?;
+        Ok(wiring.with_output(output))
+    }
+
+    fn choose(&self, reader: &ImageReader, wiring: &Wiring) -> Result<ChosenTiles, Failure> {
+        let (input, output) = (reader.format(), wiring.output());
+        let rows = |plan: &TilePlan| resident_rows_bytes(plan, input, output) as u64;
+        let scale = self.geometry.scale();
+        let output_px = Size {
+            height: reader.size().height.saturating_mul(scale),
+            width: reader.size().width.saturating_mul(scale),
+        };
+        let image = ImageMemory {
+            planes_in_flight: wiring.planes_in_flight(),
+            files_bytes: reader
+                .resident_bytes()
+                .saturating_add(writer_resident_bytes(self.output, output_px, output)?),
+        };
+        let budget = self.settings.memory_bytes;
+        match self.settings.tiles {
+            TileSelection::Fitting => self.tiler.choose(reader.size(), image, budget, &rows),
+            TileSelection::Side(side) => {
+                let plan = self.geometry.plan(reader.size(), Some(side))?;
+                Ok(self.tiler.predict(plan, image, budget, &rows))
+            }
+        }
+    }
 }
 
 /// Pairs of input and output files.
@@ -155,3 +275,6 @@ fn jobs(input: &Path, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure>
         .map(|i| (i.clone(), output.join(i.file_name().unwrap_or_default())))
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What a tile in flight takes, from the engine's plan and one tile that is run.
+//!
+//! The engine's plan gives the live tensors of a tile. They are proportional to its pixels, so the plans of two small
+//! tiles give them for every size. What kernels allocate besides is in no plan: the larger of the two tiles is run, and
+//! the memory of the process before and at its peak gives the factor.
+
+use std::sync::Arc;
+
+use tilecast_exec::{HostTensor, Session, SessionOptions};
+
+use crate::process_memory::ProcessMemory;
+use crate::{RunTiledError, Size, TileMemory, TiledRunner};
+
+/// Live tensors are multiplied by this where memory cannot be measured.
+const ASSUMED_SCRATCH: f64 = 1.25;
+
+/// Measured factors are kept within these bounds: one outside is a disturbance, not the engine.
+const SCRATCH_BOUNDS: (f64, f64) = (1.0, 2.0);
+
+/// What tiles of a model take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TileStudy {
+    /// A tile in flight, with what kernels allocate. Weights are not among it.
+    pub tile: TileMemory,
+    /// Weights and the engine's plan, once for all tiles, bytes.
+    pub weights_bytes: u64,
+    /// What kernels allocate, as a factor on live tensors.
+    pub scratch: f64,
+    /// Whether `scratch` was measured.
+    pub is_measured: bool,
+    /// Bytes of the process when the model was ready to run, weights not included; `None` where the system does not tell.
+    pub process_bytes: Option<u64>,
+}
+
+impl TiledRunner<'_> {
+    /// Prepares tiles of two sizes, both multiples of the model's alignment, and runs the larger one.
+    ///
+    /// # Errors
+    /// The engine cannot prepare or run the model.
+    pub fn study_tiles(&self, small: Size, large: Size) -> Result<TileStudy, RunTiledError> {
+        let small_bytes = self.load_apart(small)?.peak_live_bytes() as u64;
+        let session = self.load_apart(large)?;
+        let live = TileMemory::through(
+            (small, small_bytes),
+            (large, session.peak_live_bytes() as u64),
+        );
+        let TileMemory::PerPixel {
+            bytes_per_px,
+            fixed_bytes,
+        } = live
+        else {
+            return Ok(TileStudy {
+                tile: TileMemory::Unknown,
+                weights_bytes: self.model.stored_bytes(),
+                scratch: ASSUMED_SCRATCH,
+                is_measured: false,
+                process_bytes: None,
+            });
+        };
+        let ready = ProcessMemory::now();
+        let n_pixels = large.height as f64 * large.width as f64;
+        let measured = self
+            .growth_of_a_run(session.as_ref(), large)?
+            .map(|growth| growth as f64 / (bytes_per_px * n_pixels))
+            .filter(|factor| *factor >= SCRATCH_BOUNDS.0);
+        let scratch = measured.map_or(ASSUMED_SCRATCH, |factor| factor.min(SCRATCH_BOUNDS.1));
+        Ok(TileStudy {
+            tile: TileMemory::PerPixel {
+                bytes_per_px: bytes_per_px * scratch,
+                fixed_bytes: 0.0,
+            },
+            weights_bytes: fixed_bytes as u64,
+            scratch,
+            is_measured: measured.is_some(),
+            process_bytes: ready
+                .map(|memory| memory.resident_bytes.saturating_sub(fixed_bytes as u64)),
+        })
+    }
+
+    /// A session that is not kept.
+    pub(crate) fn load_apart(&self, tile_px: Size) -> Result<Arc<dyn Session>, RunTiledError> {
+        let dims = self.tile_dims(tile_px);
+        let options = SessionOptions {
+            input_shapes: vec![(self.input_name.clone(), dims)],
+            ..SessionOptions::default()
+        };
+        self.engine
+            .load(self.model, &options)
+            .map_err(|source| RunTiledError::Load { tile_px, source })
+    }
+
+    fn tile_dims(&self, tile_px: Size) -> Vec<usize> {
+        vec![1, self.network_planes(), tile_px.height, tile_px.width]
+    }
+
+    /// Bytes by which running one tile raises the peak of the process above what it has now; `None` where that cannot be
+    /// seen, because an earlier peak was higher or the system does not tell.
+    fn growth_of_a_run(
+        &self,
+        session: &dyn Session,
+        tile_px: Size,
+    ) -> Result<Option<u64>, RunTiledError> {
+        let dims = self.tile_dims(tile_px);
+        let input = HostTensor::new(dims.clone(), vec![0.5; dims.iter().product()]);
+        let before = ProcessMemory::now();
+        // Twice: what the first run frees and the system has not taken back yet counts for tiles to come as well.
+        for _ in 0..2 {
+            session
+                .run(std::slice::from_ref(&input))
+                .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
+        }
+        Ok(before
+            .zip(ProcessMemory::now())
+            .and_then(|(before, after)| {
+                (after.peak_bytes > before.peak_bytes)
+                    .then(|| after.peak_bytes - before.resident_bytes)
+            }))
+    }
+}

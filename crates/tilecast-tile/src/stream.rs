@@ -1,0 +1,560 @@
+//! Running a model over an image that is never in memory as a whole.
+//!
+//! Rows come from a [`RowSource`] and go to a [`RowSink`]. In memory are the rows that one row of tiles is fed from, the
+//! rows that it gives, and the tiles in flight; how high the image is does not matter.
+//!
+//! Workers take tiles in order. Taking one copies its pixels, so rows can go as soon as the last tile that needs them is
+//! taken, however long it runs. Results are placed in the order of rows of tiles: a worker that is early waits until the
+//! row above is written. Tiles take equal time, so it rarely does.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tilecast_exec::{HostTensor, Session};
+use tilecast_onnx::infer_shapes;
+
+use crate::band::Band;
+use crate::crop::crop;
+use crate::image_file::{
+    Alpha, Colour, PixelFormat, ReadImageError, RowSink, RowSource, WriteImageError,
+};
+use crate::{RunControl, RunTiledError, Size, Tile, TilePlan, TiledRunner, ValueRange};
+
+/// Why a run over rows did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunRowsError {
+    /// The network.
+    #[error(transparent)]
+    Run(#[from] RunTiledError),
+    /// The image that is read.
+    #[error(transparent)]
+    Read(#[from] ReadImageError),
+    /// The image that is written.
+    #[error(transparent)]
+    Write(#[from] WriteImageError),
+}
+
+/// Which planes of an image a network is fed, and what becomes of the planes that it gives.
+///
+/// A network takes one plane or three. One that takes three sees a grey image three times, and gives the mean of its
+/// planes; one that takes one sees each plane of an RGB image in turn. Alpha is carried over where the image keeps its
+/// size, as it is no measurement that a network could better; otherwise the network scales it as it would a grey image,
+/// in the same tiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wiring {
+    input: PixelFormat,
+    output: PixelFormat,
+    /// Planes of one run's input.
+    fed: usize,
+    /// Planes of one run's output.
+    given: usize,
+    runs: Vec<WiredRun>,
+    alpha_is_carried: bool,
+}
+
+/// One run of the network over one tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WiredRun {
+    from: Feed,
+    /// First plane of the output image that it fills.
+    to: usize,
+    /// Whether it fills one plane with the mean of what it gives.
+    is_mean: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Feed {
+    /// All planes of colour.
+    Colour,
+    /// One plane of the image, as often as the network wants it.
+    Plane(usize),
+}
+
+impl Wiring {
+    /// What pixels of the result consist of. The file that they are written to may want others: then
+    /// [`Wiring::with_output`].
+    #[must_use]
+    pub fn output(&self) -> PixelFormat {
+        self.output
+    }
+
+    /// The same wiring for a file that stores samples or alpha in another way.
+    ///
+    /// # Panics
+    /// `output` has other planes.
+    #[must_use]
+    pub fn with_output(self, output: PixelFormat) -> Self {
+        assert_eq!(
+            self.output.planes(),
+            output.planes(),
+            "planes of the result"
+        );
+        Self { output, ..self }
+    }
+
+    /// Planes that one tile holds at a time while it runs, of its input and of its output.
+    #[must_use]
+    pub fn planes_in_flight(&self) -> (usize, usize) {
+        (self.input.planes(), self.given * self.runs.len())
+    }
+
+    fn new(
+        input: PixelFormat,
+        fed: usize,
+        given: usize,
+        scale: usize,
+    ) -> Result<Self, RunTiledError> {
+        let run = |from, to, is_mean| WiredRun { from, to, is_mean };
+        let (colour, mut runs) = match (input.colour, fed, given) {
+            (Colour::Rgb, 3, 3) => (Colour::Rgb, vec![run(Feed::Colour, 0, false)]),
+            (Colour::Rgb, 3, 1) => (Colour::Grey, vec![run(Feed::Colour, 0, false)]),
+            (Colour::Rgb, 1, 1) => (
+                Colour::Rgb,
+                (0..3).map(|c| run(Feed::Plane(c), c, false)).collect(),
+            ),
+            (Colour::Grey, 3, 1 | 3) => (Colour::Grey, vec![run(Feed::Plane(0), 0, true)]),
+            (Colour::Grey, 1, 1) => (Colour::Grey, vec![run(Feed::Plane(0), 0, false)]),
+            (Colour::Grey, 1, 3) => (Colour::Rgb, vec![run(Feed::Plane(0), 0, false)]),
+            (colour, _, _) => return Err(RunTiledError::Planes { colour, fed, given }),
+        };
+        let output = PixelFormat { colour, ..input };
+        let alpha_is_carried = input.has_alpha() && scale == 1;
+        if input.has_alpha() && !alpha_is_carried {
+            runs.push(run(
+                Feed::Plane(input.colour_planes()),
+                output.colour_planes(),
+                true,
+            ));
+        }
+        Ok(Self {
+            input,
+            output,
+            fed,
+            given,
+            runs,
+            alpha_is_carried,
+        })
+    }
+}
+
+/// Bytes of image rows that a run over rows holds at a time: those that a row of tiles is fed from and those it gives.
+#[must_use]
+pub fn resident_rows_bytes(plan: &TilePlan, input: PixelFormat, output: PixelFormat) -> usize {
+    let n = plan.n_tile_rows();
+    // Rows of tiles are alike but for the first two and the last two.
+    let some = || {
+        [0, 1, n.saturating_sub(2), n - 1]
+            .into_iter()
+            .filter(|row| *row < n)
+    };
+    let fed = some()
+        .map(|row| plan.rows_fed(row).len())
+        .max()
+        .unwrap_or(0);
+    let kept = some()
+        .map(|row| plan.rows_kept(row).len())
+        .max()
+        .unwrap_or(0);
+    let bytes = |rows: usize, width: usize, planes: usize| {
+        rows.saturating_mul(width)
+            .saturating_mul(planes * size_of::<f32>())
+    };
+    let scale = plan.request().scale;
+    // One more row on each side, pixel by pixel.
+    bytes(fed + 1, plan.request().image_px.width, input.planes()).saturating_add(bytes(
+        kept * scale + 1,
+        plan.output_px().width,
+        output.planes(),
+    ))
+}
+
+impl TiledRunner<'_> {
+    /// How images with such pixels are run by a network that makes an image `scale` times as large. `tile_px` is a tile
+    /// that it takes; how many planes it gives does not depend on it.
+    ///
+    /// # Errors
+    /// The network takes or gives planes that images do not have, or another scale, or it cannot be prepared.
+    pub fn wiring(
+        &self,
+        tile_px: Size,
+        scale: usize,
+        input: PixelFormat,
+    ) -> Result<Wiring, RunTiledError> {
+        let fed = self.network_planes();
+        let given = self.given_planes(tile_px, scale, fed)?;
+        Wiring::new(input, fed, given, scale)
+    }
+
+    /// Planes of the output for `fed` planes of input.
+    fn given_planes(
+        &self,
+        tile_px: Size,
+        scale: usize,
+        fed: usize,
+    ) -> Result<usize, RunTiledError> {
+        let Size { height, width } = tile_px;
+        let dims = vec![1, fed, height, width];
+        let inferred = infer_shapes(&self.model.graph(), &[(&self.input_name, dims.clone())])
+            .ok()
+            .and_then(|shapes| shapes.shape(&self.output_name).map(<[usize]>::to_vec));
+        let found = if let Some(found) = inferred {
+            found
+        } else {
+            // An operator that hides shapes: a run shows them.
+            let zeros = HostTensor::new(dims.clone(), vec![0.0; dims.iter().product()]);
+            let outputs = self.load_apart(tile_px)?.run(&[zeros]);
+            let outputs = outputs.map_err(|source| RunTiledError::of_probe(tile_px, source))?;
+            outputs.first().map_or_else(Vec::new, |o| o.dims().to_vec())
+        };
+        match found[..] {
+            [1, given, h, w] if [h, w] == [height * scale, width * scale] => Ok(given),
+            _ => Err(RunTiledError::OutputShape {
+                fed: [1, fed, height, width],
+                found,
+                scale,
+            }),
+        }
+    }
+
+    /// Runs the model over the rows of `source` and writes the rows of the result to `sink`. The result depends on
+    /// neither the number of threads nor on how rows are cut into bands: it is what [`TiledRunner::run`] gives for the
+    /// same plan.
+    ///
+    /// # Errors
+    /// See [`RunRowsError`]; of several failures that of the first tile is reported.
+    pub fn run_rows(
+        &self,
+        source: &mut dyn RowSource,
+        sink: &mut dyn RowSink,
+        plan: &TilePlan,
+        wiring: &Wiring,
+        control: &RunControl<'_>,
+    ) -> Result<(), RunRowsError> {
+        let (planned, found) = (plan.request().image_px, source.size());
+        if planned != found {
+            return Err(RunTiledError::WrongImage { planned, found }.into());
+        }
+        let session = self.session(plan, wiring.fed)?;
+        let limit = control.max_workers.map_or(usize::MAX, NonZeroUsize::get);
+        let n_workers = self
+            .n_workers(plan)
+            .min(self.n_fitting(session.as_ref()))
+            .min(limit);
+        let stream = Stream {
+            session,
+            plan,
+            wiring,
+            value_range: self.value_range,
+            input: Mutex::new(Input {
+                band: Band::new(source),
+                source,
+                next_tile: 0,
+            }),
+            output: Mutex::new(Output {
+                sink,
+                strip: Vec::new(),
+                pixels: Vec::new(),
+                tile_row: 0,
+                n_left: plan.n_columns(),
+                n_done: 0,
+                failure: None,
+            }),
+            row_written: Condvar::new(),
+            stopped: AtomicBool::new(false),
+        };
+        // Threads of their own: one that waits for its turn must not be one that the engine borrows meanwhile.
+        std::thread::scope(|scope| {
+            for _ in 1..n_workers {
+                scope.spawn(|| stream.work(control));
+            }
+            stream.work(control);
+        });
+        let output = stream.output.into_inner();
+        match output.unwrap_or_else(PoisonError::into_inner).failure {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the workers of one run share.
+struct Stream<'a> {
+    session: Arc<dyn Session>,
+    plan: &'a TilePlan,
+    wiring: &'a Wiring,
+    value_range: ValueRange,
+    input: Mutex<Input<'a>>,
+    output: Mutex<Output<'a>>,
+    /// A row of tiles has been written, or the run is over.
+    row_written: Condvar,
+    stopped: AtomicBool,
+}
+
+struct Input<'a> {
+    source: &'a mut dyn RowSource,
+    band: Band,
+    next_tile: usize,
+}
+
+struct Output<'a> {
+    sink: &'a mut dyn RowSink,
+    /// What the current row of tiles gives: plane after plane.
+    strip: Vec<f32>,
+    /// One row of it, pixel after pixel.
+    pixels: Vec<f32>,
+    tile_row: usize,
+    /// Tiles that are missing in the strip.
+    n_left: usize,
+    n_done: usize,
+    /// The failure of the lowest tile so far.
+    failure: Option<(usize, RunRowsError)>,
+}
+
+/// What a tile gives.
+struct Placed {
+    /// One output per run.
+    outputs: Vec<HostTensor>,
+    /// Alpha of the whole input tile, where it is carried over.
+    alpha: Option<Vec<f32>>,
+}
+
+impl Stream<'_> {
+    /// Takes tiles until none is left or the run is stopped.
+    fn work(&self, control: &RunControl<'_>) {
+        while !self.stopped.load(Ordering::Relaxed) {
+            let (index, taken) = {
+                let mut input = lock(&self.input);
+                let index = input.next_tile;
+                if index >= self.plan.n_tiles() {
+                    return;
+                }
+                input.next_tile += 1;
+                if control.cancelled.load(Ordering::Relaxed) {
+                    (index, None)
+                } else {
+                    (index, Some(self.take(&mut input, index)))
+                }
+            };
+            let result = taken.map(|taken| {
+                taken
+                    .map_err(RunRowsError::from)
+                    .and_then(|planes| Ok(self.run_tile(index, planes)?))
+            });
+            self.deliver(index, result, control);
+        }
+    }
+
+    /// The pixels of a tile, `[planes, H, W]`. Reads on where they are not in memory yet.
+    fn take(&self, input: &mut Input<'_>, index: usize) -> Result<Vec<f32>, ReadImageError> {
+        let tile_row = index / self.plan.n_columns();
+        let needed = self.plan.rows_fed(tile_row);
+        // The last row of tiles may reach further up than the one before: its padding mirrors rows.
+        let last = self.plan.rows_fed(self.plan.n_tile_rows() - 1);
+        let keep_from = needed.start.min(last.start);
+        let Input { source, band, .. } = input;
+        band.advance(&mut **source, keep_from, needed.end)?;
+        let rect = self.plan.tile(index).input;
+        Ok(crop(
+            band,
+            &rect,
+            self.plan.request().fill,
+            self.value_range,
+        ))
+    }
+
+    fn run_tile(&self, index: usize, mut planes: Vec<f32>) -> Result<Placed, RunTiledError> {
+        let input = self.plan.tile(index).input;
+        let n_pixels = input.height * input.width;
+        let wiring = self.wiring;
+        let dims = vec![1, wiring.fed, input.height, input.width];
+        let n_colours = wiring.input.colour_planes() * n_pixels;
+        let alpha = wiring.alpha_is_carried.then(|| planes.split_off(n_colours));
+        let mut outputs = Vec::with_capacity(wiring.runs.len());
+        for (position, run) in wiring.runs.iter().enumerate() {
+            let is_last = position + 1 == wiring.runs.len();
+            let fed = match run.from {
+                Feed::Colour if is_last => std::mem::take(&mut planes),
+                Feed::Colour => planes[..n_colours].to_vec(),
+                Feed::Plane(plane) => {
+                    planes[plane * n_pixels..(plane + 1) * n_pixels].repeat(wiring.fed)
+                }
+            };
+            let result = self.session.run(&[HostTensor::new(dims.clone(), fed)]);
+            let output = result
+                .map_err(|source| RunTiledError::Tile {
+                    index,
+                    input,
+                    source,
+                })?
+                .into_iter()
+                .next()
+                .expect("a session returns a tensor per graph output, and the runner has seen one");
+            let scale = self.plan.request().scale;
+            let expected = [1, wiring.given, input.height * scale, input.width * scale];
+            if output.dims() != expected {
+                return Err(RunTiledError::OutputShape {
+                    fed: [1, wiring.fed, input.height, input.width],
+                    found: output.dims().to_vec(),
+                    scale,
+                });
+            }
+            outputs.push(output);
+        }
+        Ok(Placed { outputs, alpha })
+    }
+
+    /// Places what a tile gave, once its row of tiles has its turn, and writes the row when it is complete.
+    fn deliver(
+        &self,
+        index: usize,
+        result: Option<Result<Placed, RunRowsError>>,
+        control: &RunControl<'_>,
+    ) {
+        let n_tiles = self.plan.n_tiles();
+        let mut output = lock(&self.output);
+        let placed = match result {
+            None => Err(RunTiledError::Interrupted {
+                n_done: output.n_done,
+                n_tiles,
+            }
+            .into()),
+            Some(Err(error)) => Err(error),
+            Some(Ok(placed)) => {
+                let tile_row = index / self.plan.n_columns();
+                while output.tile_row < tile_row {
+                    if self.stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    output = self
+                        .row_written
+                        .wait(output)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                self.place(&mut output, &self.plan.tile(index), &placed);
+                output.n_done += 1;
+                output.n_left -= 1;
+                (control.progress)(output.n_done, n_tiles);
+                if output.n_left == 0 {
+                    self.write_strip(&mut output)
+                } else {
+                    Ok(())
+                }
+            }
+        };
+        if let Err(error) = placed {
+            self.stopped.store(true, Ordering::Relaxed);
+            self.row_written.notify_all();
+            let is_first = output
+                .failure
+                .as_ref()
+                .is_none_or(|(first, _)| index < *first);
+            if is_first {
+                output.failure = Some((index, error));
+            }
+        }
+    }
+
+    /// Size of what the current row of tiles gives.
+    fn strip_size(&self, tile_row: usize) -> Size {
+        Size {
+            height: self.plan.rows_kept(tile_row).len() * self.plan.request().scale,
+            width: self.plan.output_px().width,
+        }
+    }
+
+    /// Copies the core of a tile to its place in the strip.
+    fn place(&self, output: &mut Output<'_>, tile: &Tile, placed: &Placed) {
+        let scale = self.plan.request().scale;
+        let size = self.strip_size(output.tile_row);
+        let format = self.wiring.output;
+        let n_pixels = size.height * size.width;
+        output.strip.resize(format.planes() * n_pixels, 0.0);
+        let Tile { input, core } = *tile;
+        let tile_width = input.width * scale;
+        let tile_pixels = input.height * scale * tile_width;
+        for y in 0..core.height * scale {
+            let from = ((core.top - input.top) * scale + y) * tile_width
+                + (core.left - input.left) * scale;
+            let to = y * size.width + core.left * scale;
+            let width = core.width * scale;
+            let strip = &mut output.strip;
+            for (run, tensor) in self.wiring.runs.iter().zip(&placed.outputs) {
+                let given = |plane: usize| {
+                    let start = plane * tile_pixels + from;
+                    &tensor.data()[start..start + width]
+                };
+                if run.is_mean {
+                    let start = run.to * n_pixels + to;
+                    let target = &mut strip[start..start + width];
+                    for (x, value) in target.iter_mut().enumerate() {
+                        let sum: f32 = (0..self.wiring.given)
+                            .map(|plane| self.value_range.to_image(given(plane)[x]))
+                            .sum();
+                        *value = sum / self.wiring.given as f32;
+                    }
+                    continue;
+                }
+                for plane in 0..self.wiring.given {
+                    let start = (run.to + plane) * n_pixels + to;
+                    let target = &mut strip[start..start + width];
+                    for (value, sample) in target.iter_mut().zip(given(plane)) {
+                        *value = self.value_range.to_image(*sample);
+                    }
+                }
+            }
+            if !format.has_alpha() {
+                continue;
+            }
+            let (colours, alpha) = strip.split_at_mut(format.colour_planes() * n_pixels);
+            let alpha = &mut alpha[to..to + width];
+            if let Some(carried) = &placed.alpha {
+                for (value, sample) in alpha.iter_mut().zip(&carried[from..from + width]) {
+                    *value = self.value_range.to_image(*sample);
+                }
+            }
+            if format.alpha == Alpha::Straight {
+                for plane in 0..format.colour_planes() {
+                    let start = plane * n_pixels + to;
+                    divide(&mut colours[start..start + width], alpha);
+                }
+            }
+        }
+    }
+
+    /// Writes what a row of tiles gave, and lets the next one begin.
+    fn write_strip(&self, output: &mut Output<'_>) -> Result<(), RunRowsError> {
+        let size = self.strip_size(output.tile_row);
+        let planes = self.wiring.output.planes();
+        let n_pixels = size.height * size.width;
+        output.pixels.resize(size.width * planes, 0.0);
+        for y in 0..size.height {
+            for plane in 0..planes {
+                let start = plane * n_pixels + y * size.width;
+                let values = &output.strip[start..start + size.width];
+                let places = output.pixels.iter_mut().skip(plane).step_by(planes);
+                for (place, value) in places.zip(values) {
+                    *place = *value;
+                }
+            }
+            output.sink.write_row(&output.pixels)?;
+        }
+        output.tile_row += 1;
+        output.n_left = self.plan.n_columns();
+        self.row_written.notify_all();
+        Ok(())
+    }
+}
+
+/// Takes the factor alpha out of colours again. What is invisible becomes black.
+fn divide(colours: &mut [f32], alpha: &[f32]) {
+    for (colour, alpha) in colours.iter_mut().zip(alpha) {
+        *colour = if *alpha > 0.0 { *colour / *alpha } else { 0.0 };
+    }
+}
+
+/// The state behind a lock; a worker that panicked takes the whole run with it, so what it left is never looked at.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
