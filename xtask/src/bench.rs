@@ -17,6 +17,7 @@ mod python;
 mod report;
 mod simplify;
 mod statistics;
+mod sweeps;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -60,6 +61,13 @@ const BENCHMARKS: &[Benchmark] = &[
         page: Some("docs/int8.md"),
         rounds: 21,
         run: int8::run,
+    },
+    Benchmark {
+        name: "sweeps",
+        summary: "tiles with swept statistics against the whole image: PSNR after each sweep, time and memory",
+        page: Some("docs/sweeps.md"),
+        rounds: 9,
+        run: sweeps::run,
     },
     Benchmark {
         name: "parse",

@@ -27,6 +27,7 @@ mod prepare;
 mod sensitivity;
 mod speed;
 mod stages;
+mod tiled;
 mod verbs;
 
 pub use context::{Context, Event, Reporter, Silent};
@@ -40,6 +41,7 @@ pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
 pub use tilecast_exec::LibrarySearch;
 pub use tilecast_passes::Precision as ConvertPrecision;
+pub use tiled::SweepFacts;
 pub use verbs::calibrate::{
     CalibrateOutcome, CalibrateSettings, MergeSettings, Shard, calibrate, merge_calibrations,
 };

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use tilecast::recipe::Sweeps;
 use tilecast::{Context, Failure, RunSettings};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, parse_sweeps};
 use crate::printer::Output;
 
 /// Arguments of `run`.
@@ -21,6 +22,9 @@ pub(crate) struct Arguments {
     /// Side fed to the network, pixels; smaller images run whole.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     tile: u32,
+    /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
+    #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
+    sweeps: Option<Sweeps>,
     /// Engine that runs the model.
     #[arg(long, value_enum, default_value_t)]
     engine: EngineName,
@@ -36,6 +40,7 @@ impl Arguments {
             input: self.input,
             output: self.output,
             tile_px: self.tile as usize,
+            sweeps: self.sweeps,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             engine: self.engine.choice(),
         };
@@ -45,10 +50,14 @@ impl Arguments {
         }
         let mut text = String::new();
         for image in &outcome.images {
+            let sweeps = match image.sweeps {
+                1 => String::new(),
+                n => format!(" in {n} sweeps"),
+            };
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "{}: {}x{}, {} tile(s), {:.1} s",
+                "{}: {}x{}, {} tile(s){sweeps}, {:.1} s",
                 image.output, image.width, image.height, image.tiles, image.seconds
             );
         }

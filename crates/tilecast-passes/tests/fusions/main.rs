@@ -6,6 +6,7 @@
 
 mod activations;
 mod common;
+mod cut_statistics;
 mod fold_batch_norm;
 mod fold_pad;
 mod fold_scale_shift;

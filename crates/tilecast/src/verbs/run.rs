@@ -7,12 +7,14 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::{
-    RunControl, TiledRunner, ValueRange, check_image_target, list_images, read_image, write_image,
+    RunControl, ValueRange, check_image_target, list_images, read_image, write_image,
 };
 
 use crate::context::{Context, Event};
 use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
+use crate::recipe::Sweeps;
+use crate::tiled::{ImageRunner, Sweeping, equivalence};
 use crate::{Failure, FailureKind};
 
 /// What to run, on what.
@@ -26,6 +28,8 @@ pub struct RunSettings {
     pub output: PathBuf,
     /// Side fed to the network, pixels; images that are smaller run whole.
     pub tile_px: usize,
+    /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
+    pub sweeps: Option<Sweeps>,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
     /// Engine that runs the model.
@@ -43,7 +47,7 @@ pub struct RunOutcome {
     pub tile: usize,
     /// Context per side, pixels; null without a bound.
     pub halo_px: Option<usize>,
-    /// `exact` or `approximate`: what a tiled image equals.
+    /// `exact`, `exact-with-sweeps` or `approximate`: what a tiled image equals.
     pub equivalence: &'static str,
     /// One entry per image.
     pub images: Vec<RunImage>,
@@ -62,6 +66,8 @@ pub struct RunImage {
     pub height: usize,
     /// Number of tiles.
     pub tiles: usize,
+    /// How often all of them were run.
+    pub sweeps: usize,
     /// Wall-clock time with reading and writing, seconds.
     pub seconds: f64,
 }
@@ -74,15 +80,31 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     let engine = settings.engine.open()?;
     let model = Model::load(&settings.model)?;
     let geometry = Geometry::new(analyze(&model)?)?;
-    let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?
-        .with_memory_limit(settings.memory_bytes);
-    let exact = geometry.analysis().tiling_class.is_exact();
+    let analysis = geometry.analysis();
+    let sweeping = match settings.sweeps {
+        Some(sweeps) => Sweeping::of(&model, analysis, sweeps)?,
+        None => None,
+    };
+    let sweeping = sweeping.as_ref();
+    let runner = ImageRunner::new(
+        engine.as_ref(),
+        &model,
+        sweeping,
+        ValueRange::UNIT,
+        settings.memory_bytes,
+    )?;
+    // Nodes that go on looking at the tile.
+    let n_local = match sweeping {
+        Some(sweeping) => sweeping.facts().left_out.len(),
+        None => analysis.global_nodes.len(),
+    };
+    let mut all_statistics_exact = true;
     let mut outcome = RunOutcome {
         schema: "tilecast.run/1",
         engine: settings.engine.name(),
         tile: settings.tile_px,
-        halo_px: geometry.analysis().halo_px,
-        equivalence: if exact { "exact" } else { "approximate" },
+        halo_px: analysis.halo_px,
+        equivalence: equivalence(analysis, sweeping, true),
         images: Vec::new(),
     };
     let jobs = jobs(&settings.input, &settings.output)?;
@@ -97,19 +119,19 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
             .plan(image.size(), Some(settings.tile_px))
             .map_err(|f| f.about(input.display()))?;
         let n_tiles = plan.n_tiles();
-        if n_tiles > 1 && !exact {
+        if n_tiles > 1 && n_local > 0 {
             cx.emit(&Event::Warning(&format!(
                 "{}: {} node(s) look at the whole image, so its {n_tiles} tiles differ from a whole-image run; \
                  `tilecast lint` says where",
                 input.display(),
-                geometry.analysis().global_nodes.len()
+                n_local
             )));
         }
         let stage = format!("run {}", input.file_name().unwrap_or_default().display());
         cx.emit(&Event::Started {
             stage: &stage,
             unit: "tiles",
-            total: n_tiles,
+            total: n_tiles * sweeping.map_or(1, Sweeping::limit),
         });
         let progress = |done: usize, _: usize| cx.emit(&Event::Progress { done });
         let control = RunControl {
@@ -118,9 +140,10 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
         };
         let result = runner
             .run(&image, &plan, &control)
-            .map_err(|e| Failure::from(e).about(input.display()))?;
+            .map_err(|e| e.about(input.display()))?;
         drop(image);
-        write_image(&output, &result)?;
+        write_image(&output, &result.image)?;
+        all_statistics_exact &= result.statistics_exact;
         let seconds = start.elapsed().as_secs_f64();
         cx.emit(&Event::Finished {
             stage: &stage,
@@ -129,12 +152,14 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
         outcome.images.push(RunImage {
             input: input.display().to_string(),
             output: output.display().to_string(),
-            width: result.size().width,
-            height: result.size().height,
+            width: result.image.size().width,
+            height: result.image.size().height,
             tiles: n_tiles,
+            sweeps: result.n_sweeps,
             seconds,
         });
     }
+    outcome.equivalence = equivalence(analysis, sweeping, all_statistics_exact);
     Ok(outcome)
 }
 
