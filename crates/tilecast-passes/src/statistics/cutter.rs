@@ -186,15 +186,16 @@ impl<'a, 'g> Cutter<'a, 'g> {
         let weights = self.weights(grid);
         let by = match weighting {
             Weighting::Plain => self.weights[weights].map.clone(),
-            Weighting::Root => match &self.weights[weights].root {
-                Some(root) => root.clone(),
-                None => {
+            Weighting::Root => {
+                if let Some(root) = &self.weights[weights].root {
+                    root.clone()
+                } else {
                     let map = self.weights[weights].map.clone();
                     let root = self.add_first("Sqrt", &[&map]);
                     self.weights[weights].root = Some(root.clone());
                     root
                 }
-            },
+            }
         };
         self.add("Mul", &[value, &by])
     }
@@ -216,15 +217,14 @@ impl<'a, 'g> Cutter<'a, 'g> {
     ) -> Result<String, String> {
         let value = self.as_f32(value)?;
         let weights = self.weights(grid);
-        let inside = match &self.weights[weights].inside {
-            Some(inside) => inside.clone(),
-            None => {
-                let map = self.weights[weights].map.clone();
-                let zero = self.constant(&Tensor::from_f32(vec![], &[0.0]));
-                let inside = self.add_first("Greater", &[&map, &zero]);
-                self.weights[weights].inside = Some(inside.clone());
-                inside
-            }
+        let inside = if let Some(inside) = &self.weights[weights].inside {
+            inside.clone()
+        } else {
+            let map = self.weights[weights].map.clone();
+            let zero = self.constant(&Tensor::from_f32(vec![], &[0.0]));
+            let inside = self.add_first("Greater", &[&map, &zero]);
+            self.weights[weights].inside = Some(inside.clone());
+            inside
         };
         let outside = self.constant(&Tensor::from_f32(vec![], &[outside]));
         Ok(self.add("Where", &[&inside, &value, &outside]))

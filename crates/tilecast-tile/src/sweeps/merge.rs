@@ -83,13 +83,12 @@ impl Merger {
     pub(super) fn finish(self, contract: &SweepContract, ratio: f64) -> Vec<Vec<f64>> {
         let weight = self.weight;
         let finish = |merge: Merge, sum: f64| match merge {
-            Merge::Mean => sum / weight,
             Merge::Sum => sum / weight * ratio,
             Merge::Norm => (sum / weight * ratio).sqrt(),
             Merge::Maximum | Merge::Minimum => sum,
             // A variance that rounding made negative is zero; what is not a number stays so.
             Merge::Variance { .. } if sum < 0.0 => 0.0,
-            Merge::Variance { .. } => sum / weight,
+            Merge::Mean | Merge::Variance { .. } => sum / weight,
         };
         let statistics = contract.statistics.iter().zip(self.sums);
         statistics
