@@ -18,6 +18,7 @@ mod report;
 mod simplify;
 mod statistics;
 mod stream;
+mod sweeps;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -61,6 +62,13 @@ const BENCHMARKS: &[Benchmark] = &[
         page: Some("docs/int8.md"),
         rounds: 21,
         run: int8::run,
+    },
+    Benchmark {
+        name: "sweeps",
+        summary: "tiles with swept statistics against the whole image: PSNR after each sweep, time and memory",
+        page: Some("docs/sweeps.md"),
+        rounds: 9,
+        run: sweeps::run,
     },
     Benchmark {
         name: "parse",

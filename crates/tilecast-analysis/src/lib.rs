@@ -24,9 +24,11 @@ mod half;
 mod halo;
 mod lint;
 mod rules;
+mod sweep_contract;
 
 pub use halo::{
     AnalyzeError, AnalyzeErrorKind, PadFill, Reach, Scale, TilingAnalysis, TilingClass, analyze,
 };
 pub use lint::{Finding, LintContext, Rule, RuleMeta, Severity, explain, lint, rules};
 pub use rules::{RULES, dynamic_quantization};
+pub use sweep_contract::{Merge, SweepContract, SweptStatistic, WeightMap};

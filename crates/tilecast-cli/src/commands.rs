@@ -15,6 +15,7 @@ mod verify;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
+use tilecast::recipe::Sweeps;
 use tilecast::{Context, EngineChoice, Failure, FailureKind, LibrarySearch};
 
 use crate::printer::{Output, Printer};
@@ -66,6 +67,17 @@ impl Command {
             Self::Run(arguments) => arguments.run(&cx),
             Self::Verify(arguments) => arguments.run(&cx),
         }
+    }
+}
+
+/// The value of `--sweeps`.
+fn parse_sweeps(text: &str) -> Result<Sweeps, String> {
+    match text {
+        "auto" => Ok(Sweeps::Auto),
+        number => number
+            .parse()
+            .map(Sweeps::Count)
+            .map_err(|_| "a whole number, 1 or more, or `auto` is expected".to_owned()),
     }
 }
 

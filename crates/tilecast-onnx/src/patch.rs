@@ -22,6 +22,8 @@ pub struct Patch {
     initializers: Vec<TensorProto>,
     removed_initializers: BTreeSet<String>,
     removed_inputs: BTreeSet<String>,
+    added_inputs: Vec<ValueInfoProto>,
+    added_outputs: Vec<ValueInfoProto>,
     redirected_outputs: BTreeMap<String, String>,
     strips_metadata: bool,
     value_types: BTreeMap<String, Option<crate::DataType>>,
@@ -47,6 +49,8 @@ impl Patch {
             && self.initializers.is_empty()
             && self.removed_initializers.is_empty()
             && self.removed_inputs.is_empty()
+            && self.added_inputs.is_empty()
+            && self.added_outputs.is_empty()
             && self.redirected_outputs.is_empty()
             && !self.strips_metadata
             && self.value_types.is_empty()
@@ -103,6 +107,16 @@ impl Patch {
     /// Removes a graph input. One that is an initializer too stays a constant of the graph.
     pub fn remove_input(&mut self, name: &str) {
         self.removed_inputs.insert(name.to_owned());
+    }
+
+    /// Adds a graph input behind the others.
+    pub fn add_input(&mut self, input: ValueInfoProto) {
+        self.added_inputs.push(input);
+    }
+
+    /// Adds a graph output behind the others.
+    pub fn add_output(&mut self, output: ValueInfoProto) {
+        self.added_outputs.push(output);
     }
 
     /// Drops documentation strings and metadata of the graph, its nodes, values and initializers, and of graphs inside nodes,
@@ -215,6 +229,8 @@ impl Patch {
                 .removed_inputs
                 .contains(v.name.as_deref().unwrap_or_default())
         });
+        graph.input.append(&mut self.added_inputs);
+        graph.output.append(&mut self.added_outputs);
         let defined: HashSet<&str> = graph
             .node
             .iter()

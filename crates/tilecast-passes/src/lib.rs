@@ -4,6 +4,7 @@
 //! precision, each with a reason) → the passes that carry it out ([`InsertQdq`], [`ConvertHalf`],
 //! [`StoreFloat16`]) → [`run_pass`], which applies what a pass proposes. [`simplify()`] runs the passes that make a graph
 //! smaller, from lists that say why each stands where it does; [`tilecast_onnx::Facts`] is what they know about shapes.
+//! [`cut_statistics`] makes statistics of the whole image inputs and outputs, for runs in tiles.
 //!
 //! A pass proposes a patch and never touches the graph; it declines with a reason where it cannot prove that it may
 //! rewrite. This crate never runs a model and reads no file.
@@ -16,6 +17,7 @@ mod plan;
 mod precision;
 mod predict;
 mod simplify;
+mod statistics;
 mod targets;
 
 pub use cost::multiplications;
@@ -40,6 +42,7 @@ pub use simplify::{
     RecordShapes, RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike,
     SimplifyOptions, SimplifyReport, SlicesToSplit, simplify,
 };
+pub use statistics::{SweptModel, cut_statistics};
 pub use targets::{
     BiasForm, Float16, ImageLayout, Int8Costs, PerPrecision, Placement, TARGETS, Target,
     target_by_name,
@@ -77,4 +80,5 @@ pub const PASSES: &[&PassMeta] = &[
     &simplify::FUSE_PIXEL_SHUFFLE,
     &simplify::RECORD_SHAPES,
     &simplify::RAISE_OPSET,
+    &statistics::CUT_STATISTICS,
 ];

@@ -1,7 +1,7 @@
 //! Tile plan, tiled runtime and image files.
 //!
 //! Reading order: [`TilePlan`] (which pixels each tile is fed and which it keeps) → [`TiledRunner`] (a model run over an
-//! image by such a plan) → [`predicted_peak_bytes`] (what that will take) → [`compare_images`] (what it
+//! image by such a plan) → [`SweptRunner`] (the same, with statistics of the whole image) → [`predicted_peak_bytes`] (what that will take) → [`compare_images`] (what it
 //! did to the image) → [`read_image`], [`write_image`], [`list_images`] (files).
 //!
 //! A tiled run equals the whole-image run up to the reassociation of float sums if the plan's halo is the graph's and
@@ -31,6 +31,7 @@ mod crop;
 mod session_cache;
 
 mod runtime;
+mod sweeps;
 
 mod band;
 mod stream;
@@ -61,4 +62,5 @@ pub use predict::{PeakFactors, predicted_peak_bytes};
 pub use process_memory::{ProcessMemory, available_memory_bytes};
 pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TiledRunner};
 pub use stream::{RunRowsError, Wiring, resident_rows_bytes};
+pub use sweeps::{ContractError, ShowSweep, SweepCount, SweptImage, SweptRunner};
 pub use value_range::{CheckValueRangeError, ValueRange};

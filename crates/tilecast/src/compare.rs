@@ -10,7 +10,7 @@ use tilecast_exec::Engine;
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
 use tilecast_onnx::Model;
 use tilecast_tile::{
-    Comparison, PlanarImage, RunControl, TilePlan, TiledRunner, ValueRange, Values, compare_images,
+    Comparison, PlanarImage, RunControl, TilePlan, ValueRange, Values, compare_images,
     read_image_size,
 };
 
@@ -18,6 +18,7 @@ use crate::Failure;
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
 use crate::images::{ImageFile, Sample};
+use crate::tiled::{ImageRunner, Sweeping, TiledImage};
 
 /// How models are compared.
 #[derive(Clone, Debug)]
@@ -28,8 +29,20 @@ pub(crate) struct CompareOptions<'a> {
     pub(crate) tile_px: Option<usize>,
     /// Most bytes that the tiles in flight may take together.
     pub(crate) memory_bytes: u64,
+    /// How statistics of the whole image are shared among tiles; `None` leaves each tile with its own.
+    pub(crate) sweeping: Option<&'a Sweeping>,
     /// Values that stand for black and white on both sides of the network.
     pub(crate) value_range: ValueRange,
+}
+
+impl CompareOptions<'_> {
+    /// Most times that all tiles of a plan are run. A whole image is one tile and run once.
+    fn most_sweeps(&self, plan: &TilePlan) -> usize {
+        match self.sweeping {
+            Some(sweeping) if plan.n_tiles() > 1 => sweeping.limit(),
+            _ => 1,
+        }
+    }
 }
 
 /// One candidate on one image.
@@ -52,6 +65,10 @@ pub(crate) struct ImageComparison {
     pub(crate) size_px: [usize; 2],
     /// Number of tiles.
     pub(crate) n_tiles: usize,
+    /// How often the reference ran all tiles.
+    pub(crate) n_sweeps: usize,
+    /// Whether it had the statistics of the whole image in the last sweep.
+    pub(crate) statistics_exact: bool,
     /// Reference tiled against reference whole; `None` where the image is a single tile.
     pub(crate) tiling: Option<SquaredError>,
     /// One score per candidate.
@@ -71,14 +88,25 @@ pub(crate) fn compare(
     cx: &Context<'_>,
 ) -> Result<Vec<ImageComparison>, Failure> {
     let runner = |model| {
-        TiledRunner::new(engine, model, options.value_range)
-            .map(|r| r.with_memory_limit(options.memory_bytes))
+        let CompareOptions {
+            sweeping,
+            value_range,
+            memory_bytes,
+            ..
+        } = *options;
+        ImageRunner::new(engine, model, sweeping, value_range, memory_bytes)
     };
     let reference = runner(reference)?;
     let candidates = candidates
         .iter()
         .map(|model| runner(model))
         .collect::<Result<Vec<_>, _>>()?;
+    for decline in candidates.iter().flat_map(ImageRunner::declined) {
+        cx.emit(&Event::Warning(&format!(
+            "{}: its statistic stays that of the tile: {}",
+            decline.node, decline.reason
+        )));
+    }
     let tiles = TileCounter {
         cx,
         done: AtomicUsize::new(0),
@@ -104,7 +132,15 @@ pub(crate) fn compare_whole(
     options: &CompareOptions<'_>,
     cx: &Context<'_>,
 ) -> Result<Vec<ImageComparison>, Failure> {
-    let runner = |model| TiledRunner::new(engine, model, options.value_range);
+    let runner = |model| {
+        ImageRunner::new(
+            engine,
+            model,
+            None,
+            options.value_range,
+            options.memory_bytes,
+        )
+    };
     let reference = runner(reference)?;
     let candidates = candidates
         .iter()
@@ -145,24 +181,28 @@ pub(crate) fn count_tiles(
             .plan(size, options.tile_px)
             .map_err(|f| f.about(image.path.display()))?;
         let whole = usize::from(plan.n_tiles() > 1);
-        total += plan.n_tiles() * (1 + n_candidates) + whole;
+        total += plan.n_tiles() * options.most_sweeps(&plan) * (1 + n_candidates) + whole;
     }
     Ok(total)
 }
 
 fn compare_sample(
-    reference: &TiledRunner<'_>,
-    candidates: &[TiledRunner<'_>],
+    reference: &ImageRunner<'_>,
+    candidates: &[ImageRunner<'_>],
     sample: &Sample,
     options: &CompareOptions<'_>,
     tiles: &TileCounter<'_>,
 ) -> Result<ImageComparison, Failure> {
     let Sample { image, truth, .. } = sample;
     let plan = options.geometry.plan(image.size(), options.tile_px)?;
-    let run = |runner: &TiledRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan);
-    let expected = run(reference, &plan)?;
+    let run = |runner: &ImageRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan, options);
+    let TiledImage {
+        image: expected,
+        n_sweeps,
+        statistics_exact,
+    } = run(reference, &plan)?;
     let tiling = if plan.n_tiles() > 1 {
-        let whole = run(reference, &options.geometry.plan(image.size(), None)?)?;
+        let whole = run(reference, &options.geometry.plan(image.size(), None)?)?.image;
         Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
     } else {
         None
@@ -178,7 +218,7 @@ fn compare_sample(
         .map_err(|f: Failure| f.with_help("give ground truth of the output's size"))?;
     let mut scores = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let output = run(candidate, &plan)?;
+        let output = run(candidate, &plan)?.image;
         let compared = compare_images(&expected, &output, Values::Unclamped)?;
         scores.push(ImageScore {
             difference: compared.error,
@@ -193,6 +233,8 @@ fn compare_sample(
         name: sample.name.clone(),
         size_px: [size.height, size.width],
         n_tiles: plan.n_tiles(),
+        n_sweeps,
+        statistics_exact,
         tiling,
         scores,
     })
@@ -207,10 +249,11 @@ struct TileCounter<'a> {
 impl TileCounter<'_> {
     fn run(
         &self,
-        runner: &TiledRunner<'_>,
+        runner: &ImageRunner<'_>,
         image: &PlanarImage,
         plan: &TilePlan,
-    ) -> Result<PlanarImage, Failure> {
+        options: &CompareOptions<'_>,
+    ) -> Result<TiledImage, Failure> {
         let progress = |_: usize, _: usize| {
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
             self.cx.emit(&Event::Progress { done });
@@ -220,7 +263,11 @@ impl TileCounter<'_> {
             progress: &progress,
             max_workers: None,
         };
-        Ok(runner.run(image, plan, &control)?)
+        let tiled = runner.run(image, plan, &control)?;
+        // Sweeps that were counted and turned out not to be needed.
+        let skipped = options.most_sweeps(plan).saturating_sub(tiled.n_sweeps) * plan.n_tiles();
+        self.done.fetch_add(skipped, Ordering::Relaxed);
+        Ok(tiled)
     }
 }
 

@@ -28,6 +28,7 @@ mod prepare;
 mod sensitivity;
 mod speed;
 mod stages;
+mod tiled;
 mod tiles;
 mod verbs;
 
@@ -42,6 +43,7 @@ pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
 pub use tilecast_exec::LibrarySearch;
 pub use tilecast_passes::{Precision as ConvertPrecision, RangeSource};
+pub use tiled::SweepFacts;
 pub use verbs::calibrate::{
     CalibrateOutcome, CalibrateSettings, MergeSettings, Shard, calibrate, merge_calibrations,
 };

@@ -18,6 +18,7 @@ use crate::front::on_front;
 use crate::prepare::EqualityCheck;
 use crate::sensitivity::Mixture;
 use crate::stages::StageCost;
+use crate::tiled::{SweepFacts, Sweeping, equivalence};
 
 pub use crate::calibrate::CalibratedRange;
 pub use crate::compare::TruthSummary;
@@ -130,8 +131,10 @@ pub struct TilingFacts {
     pub tiling_class: String,
     /// Halo rule: `exact` takes it from the graph.
     pub mode: &'static str,
-    /// `exact` or `approximate`: what tiles equal.
+    /// `exact`, `exact-with-sweeps` or `approximate`: what tiles equal.
     pub equivalence: &'static str,
+    /// Statistics of the whole image that are swept; null where each tile has its own.
+    pub sweeps: Option<SweepReport>,
     /// The FP32 model tiled against the FP32 model run whole, over the images of more than one tile.
     pub error: Option<TilingError>,
 }
@@ -142,8 +145,10 @@ impl TilingFacts {
     pub(crate) fn new(
         analysis: &TilingAnalysis,
         tile_px: usize,
+        sweeping: Option<&Sweeping>,
         images: &[ImageComparison],
     ) -> Self {
+        let exact = images.iter().all(|i| i.statistics_exact);
         Self {
             tile: tile_px,
             halo_px: analysis.halo_px,
@@ -153,14 +158,24 @@ impl TilingFacts {
             alignment_px: analysis.alignment_px,
             tiling_class: analysis.tiling_class.to_string(),
             mode: "exact",
-            equivalence: if analysis.tiling_class.is_exact() {
-                "exact"
-            } else {
-                "approximate"
-            },
+            equivalence: equivalence(analysis, sweeping, exact),
+            sweeps: sweeping.map(|sweeping| SweepReport {
+                most: images.iter().map(|i| i.n_sweeps).max().unwrap_or(0),
+                facts: sweeping.facts().clone(),
+            }),
             error: TilingError::of(images),
         }
     }
+}
+
+/// How statistics of the whole image were swept.
+#[derive(Clone, Debug, Serialize)]
+pub struct SweepReport {
+    /// Most sweeps over all tiles that the FP32 model took on an image.
+    pub most: usize,
+    /// What is swept.
+    #[serde(flatten)]
+    pub facts: SweepFacts,
 }
 
 /// Error of tiling alone.

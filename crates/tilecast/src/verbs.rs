@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod plan;
 pub(crate) mod run;
+mod run_swept;
 pub(crate) mod sensitivity;
 pub(crate) mod simplify;
 pub(crate) mod verify;

@@ -61,6 +61,7 @@ fn compare(reference: &Path, candidate: &Path, images: &Path, tile_px: Option<us
         images: images.to_owned(),
         references: None,
         tile_px,
+        sweeps: None,
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
         gates: Gates::default(),

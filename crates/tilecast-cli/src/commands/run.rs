@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use tilecast::recipe::ByteSize;
+use tilecast::recipe::{ByteSize, Sweeps};
 use tilecast::{Context, Failure, RunOutcome, RunSettings, TileSelection};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps};
 use crate::printer::Output;
 
 /// Arguments of `run`.
@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Side fed to the network, pixels; smaller images run whole.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     tile: u32,
+    /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
+    #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
+    sweeps: Option<Sweeps>,
     /// Engine that runs the model.
     #[arg(long, value_enum, default_value_t)]
     engine: EngineName,
@@ -47,6 +50,7 @@ impl Arguments {
             input: self.input,
             output: self.output,
             tiles,
+            sweeps: self.sweeps,
             memory_bytes,
             engine: self.engine.choice(),
         };
@@ -62,28 +66,36 @@ impl Arguments {
 fn human(outcome: &RunOutcome) -> String {
     let mut text = String::new();
     for image in &outcome.images {
+        let workers = image
+            .workers
+            .map_or_else(String::new, |n| format!(", {n} at a time"));
+        let sweeps = match image.sweeps {
+            1 => String::new(),
+            n => format!(" in {n} sweeps"),
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{}: {}x{}, {} tile(s) of {}x{} px, {} at a time, {:.1} s",
+            "{}: {}x{}, {} tile(s) of {}x{} px{sweeps}{workers}, {:.1} s",
             image.output,
             image.width,
             image.height,
             image.tiles,
             image.tile_width,
             image.tile_height,
-            image.workers,
             image.seconds
         );
         for decision in &image.decisions {
             let _ = writeln!(text, "  {decision}");
         }
-        let _ = writeln!(
-            text,
-            "  memory: {} predicted of {} allowed",
-            megabytes(image.peak_bytes as usize),
-            megabytes(outcome.memory_bytes as usize),
-        );
+        if let Some(peak_bytes) = image.peak_bytes {
+            let _ = writeln!(
+                text,
+                "  memory: {} predicted of {} allowed",
+                megabytes(peak_bytes as usize),
+                megabytes(outcome.memory_bytes as usize),
+            );
+        }
     }
     if let Some(bytes) = outcome.process_peak_bytes {
         let _ = writeln!(text, "memory taken: {}", megabytes(bytes as usize));

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use tilecast::recipe::Sweeps;
 use tilecast::report::{Gates, Quality};
 use tilecast::{Context, Failure, VerifySettings};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, parse_sweeps};
 use crate::printer::Output;
 
 /// Arguments of `verify`.
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
     /// Side fed to the network, pixels; without it every image runs whole.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     tile: Option<u32>,
+    /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
+    #[arg(long, value_name = "N|auto", value_parser = parse_sweeps, requires = "tile")]
+    sweeps: Option<Sweeps>,
     /// Least mean PSNR against REFERENCE, dB.
     #[arg(long, value_name = "DB")]
     min_psnr: Option<f64>,
@@ -47,6 +51,7 @@ impl Arguments {
             images: self.images,
             references: self.references,
             tile_px: self.tile.map(|t| t as usize),
+            sweeps: self.sweeps,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             engine: self.engine.choice(),
             gates: Gates {

@@ -281,16 +281,20 @@ fn assert_unread_constants_are_gone(model: &Model) {
 
 /// The outputs of a model for seeded values in [-1, 1).
 pub(crate) fn run(model: &Model, dims: &[usize]) -> Vec<HostTensor> {
-    let name = model.graph_proto().input[0].name.clone().unwrap();
+    let input = noise(42, dims.iter().product());
+    run_on(model, &[HostTensor::new(dims.to_vec(), input)])
+}
+
+/// The outputs of a model for these inputs.
+pub(crate) fn run_on(model: &Model, inputs: &[HostTensor]) -> Vec<HostTensor> {
+    let names = model.graph_proto().input.iter().map(|v| v.name.clone());
+    let dims = inputs.iter().map(|input| input.dims().to_vec());
     let options = SessionOptions {
-        input_shapes: vec![(name, dims.to_vec())],
+        input_shapes: names.map(Option::unwrap).zip(dims).collect(),
         ..SessionOptions::default()
     };
     let session = TractEngine::new().load(model, &options).unwrap();
-    let input = noise(42, dims.iter().product());
-    session
-        .run(&[HostTensor::new(dims.to_vec(), input)])
-        .unwrap()
+    session.run(inputs).unwrap()
 }
 
 /// Seeded values in [-1, 1), from a linear congruential generator.

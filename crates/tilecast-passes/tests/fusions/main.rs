@@ -6,6 +6,7 @@
 
 mod activations;
 mod common;
+mod cut_statistics;
 mod divide_convolutions;
 mod fold_batch_norm;
 mod fold_pad;

@@ -6,7 +6,9 @@ use tilecast_passes::RangeSource;
 use super::load_stage::LoadedJob;
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
+use crate::recipe::GlobalStatistics;
 use crate::stages::StageClock;
+use crate::tiled::Sweeping;
 use crate::{Failure, FailureKind};
 
 /// A job whose model may be tiled.
@@ -14,6 +16,8 @@ pub(super) struct LintedJob {
     pub(super) job: LoadedJob,
     pub(super) findings: Vec<Finding>,
     pub(super) geometry: Geometry,
+    /// How statistics of the whole image are shared among tiles, where the recipe asks for it and the model has some.
+    pub(super) sweeping: Option<Sweeping>,
 }
 
 pub(super) fn lint(
@@ -47,13 +51,19 @@ pub(super) fn lint(
             .with_help(format!("{}; or list {} under `lint: allow` in the recipe", first.help, first.code)));
         }
         let n_warnings = findings.iter().filter(|f| f.severity == Severity::Warning && f.is_about_tiles()).count();
-        if n_warnings > 0 {
+        let geometry = Geometry::new(analyze(&job.model)?)?;
+        let sweeping = match job.recipe.recipe.tiling.global_statistics {
+            GlobalStatistics::Sweeps(sweeps) => Sweeping::of(&job.model, geometry.analysis(), sweeps)?,
+            // A window is refused where the recipe is read.
+            GlobalStatistics::Local | GlobalStatistics::Window(_) => None,
+        };
+        let swept = sweeping.as_ref().is_some_and(|s| s.facts().left_out.is_empty());
+        if n_warnings > 0 && !swept {
             cx.emit(&Event::Warning(&format!(
                 "lint: {n_warnings} node(s) take statistics from the tile, so tiles differ from a whole-image run; the \
                  report states by how much"
             )));
         }
-        let geometry = Geometry::new(analyze(&job.model)?)?;
-        Ok(LintedJob { job, findings, geometry })
+        Ok(LintedJob { job, findings, geometry, sweeping })
     })
 }

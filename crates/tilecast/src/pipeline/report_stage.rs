@@ -110,7 +110,12 @@ pub(super) fn report(
         },
         lint: linted.findings,
         prepare,
-        tiling: TilingFacts::new(linted.geometry.analysis(), job.tile_px(), &images),
+        tiling: TilingFacts::new(
+            linted.geometry.analysis(),
+            job.tile_px(),
+            linted.sweeping.as_ref(),
+            &images,
+        ),
         calibration: CalibrationFacts {
             range: job.recipe.recipe.calibration.range.name().to_owned(),
             images: facts(&job.images.calibration)?,

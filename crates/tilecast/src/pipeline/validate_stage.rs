@@ -89,6 +89,7 @@ pub(super) fn compare_options(saved: &SavedJob) -> CompareOptions<'_> {
         geometry: &linted.geometry,
         tile_px: Some(job.tile_px()),
         memory_bytes: job.memory_bytes(),
+        sweeping: linted.sweeping.as_ref(),
         value_range: job.value_range,
     }
 }

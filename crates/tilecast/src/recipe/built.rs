@@ -15,7 +15,6 @@ const PRECISIONS: &[ArtifactPrecision] = &[
     ArtifactPrecision::Int8Dynamic,
 ];
 const TILE_MODES: &[TileMode] = &[TileMode::Exact];
-const GLOBAL_STATISTICS: &[GlobalStatistics] = &[GlobalStatistics::Local];
 
 /// Refuses by name what is not built yet. `tree` is what `recipe` was made from.
 pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
@@ -35,12 +34,15 @@ pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem
         check(tree, &path("precision"), &artifact.precision, PRECISIONS)?;
     }
     check(tree, "tiling.mode", &tiling.mode, TILE_MODES)?;
-    check(
-        tree,
-        "tiling.global_statistics",
-        &tiling.global_statistics,
-        GLOBAL_STATISTICS,
-    )
+    match tiling.global_statistics {
+        GlobalStatistics::Local | GlobalStatistics::Sweeps(_) => Ok(()),
+        window @ GlobalStatistics::Window(_) => {
+            let message = format!(
+                "`global_statistics: {window}` is not built yet; use local or {{sweeps: auto}}"
+            );
+            Err(not_built(tree, "tiling.global_statistics", message))
+        }
+    }
 }
 
 fn check<T: PartialEq + fmt::Display>(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{ArtifactReport, ModelSpeed, Report, SpeedReport, TilingFacts};
+use super::{ArtifactReport, ModelSpeed, Report, SpeedReport, SweepReport, TilingFacts};
 use crate::finite::FiniteCheck;
 
 /// The report as GitHub-flavoured Markdown.
@@ -240,6 +240,21 @@ fn tiling(tiling: &TilingFacts, out: &mut String) -> std::fmt::Result {
         "Tile {} px, halo {halo}, core {core}, alignment {} px; class {}; halo rule `{}`, equivalence `{}`.",
         tiling.tile, tiling.alignment_px, tiling.tiling_class, tiling.mode, tiling.equivalence
     )?;
+    if let Some(SweepReport { most, facts }) = &tiling.sweeps {
+        writeln!(
+            out,
+            "{} statistics of the whole image are swept, in at most {most} sweeps over all tiles; {} make them exact.",
+            facts.statistics,
+            facts.depth + 1
+        )?;
+        for decline in &facts.left_out {
+            writeln!(
+                out,
+                "- left to the tile: {}: {}",
+                decline.node, decline.reason
+            )?;
+        }
+    }
     match &tiling.error {
         None => writeln!(
             out,

@@ -16,6 +16,8 @@ use tilecast_tile::{
 use crate::context::{Context, Event};
 use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
+use crate::recipe::Sweeps;
+use crate::tiled::Sweeping;
 use crate::tiles::{ImageMemory, Tiler};
 use crate::{Failure, FailureKind};
 
@@ -39,6 +41,8 @@ pub struct RunSettings {
     pub output: PathBuf,
     /// Which tiles.
     pub tiles: TileSelection,
+    /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
+    pub sweeps: Option<Sweeps>,
     /// Most bytes that the process may take.
     pub memory_bytes: u64,
     /// Engine that runs the model.
@@ -54,7 +58,7 @@ pub struct RunOutcome {
     pub engine: &'static str,
     /// Context per side, pixels; null without a bound.
     pub halo_px: Option<usize>,
-    /// `exact` or `approximate`: what a tiled image equals.
+    /// `exact`, `exact-with-sweeps` or `approximate`: what a tiled image equals.
     pub equivalence: &'static str,
     /// Limit on the memory of the process, bytes.
     pub memory_bytes: u64,
@@ -83,10 +87,12 @@ pub struct RunImage {
     pub tile_height: usize,
     /// Number of tiles.
     pub tiles: usize,
-    /// Tiles at the same time.
-    pub workers: usize,
-    /// Predicted peak of the process, bytes.
-    pub peak_bytes: u64,
+    /// How often all of them were run.
+    pub sweeps: usize,
+    /// Tiles at the same time; null where every core takes some.
+    pub workers: Option<usize>,
+    /// Predicted peak of the process, bytes; null where the image is held whole.
+    pub peak_bytes: Option<u64>,
     /// Why the tiles are as they are, a sentence each.
     pub decisions: Vec<String>,
     /// Wall-clock time with reading and writing, seconds.
@@ -104,6 +110,22 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     let jobs = jobs(&settings.input, &settings.output)?;
     for (_, output) in &jobs {
         check_image_target(output)?;
+    }
+    let sweeping = match settings.sweeps {
+        Some(sweeps) => Sweeping::of(&model, geometry.analysis(), sweeps)?,
+        None => None,
+    };
+    if let Some(sweeping) = &sweeping {
+        let images = &jobs;
+        return super::run_swept::run(
+            settings,
+            engine.as_ref(),
+            &model,
+            &geometry,
+            sweeping,
+            images,
+            cx,
+        );
     }
     let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?;
     let tiler = Tiler::new(&runner, &geometry, cx)?;
@@ -215,8 +237,9 @@ impl Job<'_> {
             tile_width: tile.width,
             tile_height: tile.height,
             tiles: n_tiles,
-            workers: chosen.n_workers,
-            peak_bytes: chosen.peak_bytes,
+            sweeps: 1,
+            workers: Some(chosen.n_workers),
+            peak_bytes: Some(chosen.peak_bytes),
             decisions: self.tiler.decisions(&chosen),
             seconds,
         })

@@ -134,6 +134,7 @@ pub fn sensitivity(
             geometry: &geometry,
             tile_px: None,
             memory_bytes: settings.memory_bytes,
+            sweeping: None,
             value_range: ValueRange::UNIT,
         },
     };

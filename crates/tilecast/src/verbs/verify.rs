@@ -13,8 +13,10 @@ use crate::context::Context;
 use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
 use crate::images::find_images;
+use crate::recipe::Sweeps;
 use crate::report::{Gates, Quality, TilingFacts};
 use crate::stages::StageClock;
+use crate::tiled::Sweeping;
 
 /// What to compare, on what, and how close it must be.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct VerifySettings {
     pub references: Option<PathBuf>,
     /// Side fed to the network, pixels; `None` runs every image whole.
     pub tile_px: Option<usize>,
+    /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
+    pub sweeps: Option<Sweeps>,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
     /// Engine that runs both models.
@@ -66,10 +70,15 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     let candidate = Model::load(&settings.candidate)?;
     let images = find_images(&settings.images, settings.references.as_deref())?;
     let geometry = Geometry::new(analyze(&reference)?)?;
+    let sweeping = match settings.sweeps {
+        Some(sweeps) => Sweeping::of(&reference, geometry.analysis(), sweeps)?,
+        None => None,
+    };
     let options = CompareOptions {
         geometry: &geometry,
         tile_px: settings.tile_px,
         memory_bytes: settings.memory_bytes,
+        sweeping: sweeping.as_ref(),
         value_range: ValueRange::UNIT,
     };
     let total = count_tiles(&images, 1, &options)?;
@@ -90,7 +99,7 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         engine: settings.engine.name(),
         tiling: settings
             .tile_px
-            .map(|tile| TilingFacts::new(geometry.analysis(), tile, &compared)),
+            .map(|tile| TilingFacts::new(geometry.analysis(), tile, sweeping.as_ref(), &compared)),
         quality: Quality::new(&compared, 0, &settings.gates),
     })
 }

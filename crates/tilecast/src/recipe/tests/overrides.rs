@@ -118,8 +118,8 @@ fn refusals_name_the_argument() {
             "`tiling.validate_tile`: 8 is too small; use 16 or more | Side of the tile",
         ),
         (
-            "tiling.global_statistics.sweeps=auto",
-            "`global_statistics: {sweeps: auto}` is not built yet; use local | ",
+            "tiling.global_statistics={window: 64}",
+            "`global_statistics: {window: 64}` is not built yet; use local or {sweeps: auto} | ",
         ),
         (
             "artifacts.fp16-generic.gate.max_worst_drop_db=-1",
