@@ -24,6 +24,7 @@ mod identity;
 mod images;
 mod pipeline;
 mod prepare;
+mod probe;
 mod sensitivity;
 mod speed;
 mod stages;
@@ -35,9 +36,11 @@ pub use failure::{Failure, FailureKind};
 pub use finite::{FiniteCheck, NonFiniteNode};
 pub use pipeline::{QuantizeSettings, Quantized, quantize};
 pub use prepare::EqualityCheck;
+pub use probe::ProbeCheck;
 pub use report::PlannedNode;
 pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
+pub use tilecast_analysis::{RuleMeta, Severity as LintSeverity, rules as lint_rules};
 pub use tilecast_exec::LibrarySearch;
 pub use tilecast_passes::Precision as ConvertPrecision;
 pub use verbs::calibrate::{
@@ -48,7 +51,7 @@ pub use verbs::convert::{
 };
 pub use verbs::explain::explain;
 pub use verbs::inspect::{Inspection, inspect};
-pub use verbs::lint::{LintOutcome, lint};
+pub use verbs::lint::{LintOutcome, Probing, lint};
 pub use verbs::run::{RunOutcome, RunSettings, run};
 pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, sensitivity};
 pub use verbs::simplify::{SimplifyOutcome, SimplifySettings, simplify};

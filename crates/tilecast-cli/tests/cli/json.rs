@@ -202,6 +202,48 @@ fn lint_lists_the_twelve_global_poolings_of_the_denoiser() {
 }
 
 #[test]
+fn lint_speaks_sarif_and_annotations() {
+    let folder = Folder::new();
+    folder.write(NAFNET, sample_model(NAFNET));
+    let document = folder.succeed_with_json(&format!("lint {NAFNET} --format sarif"));
+    assert_eq!(document["version"], "2.1.0");
+    let run = &document["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), 16);
+    for result in results {
+        let index = result["ruleIndex"].as_u64().unwrap() as usize;
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        let location = &result["locations"][0];
+        assert_eq!(
+            location["physicalLocation"]["artifactLocation"]["uri"],
+            NAFNET
+        );
+        assert!(location["logicalLocations"][0]["fullyQualifiedName"].is_string());
+    }
+    let text = folder
+        .succeed(&format!("lint {NAFNET} --format github"))
+        .stdout;
+    let warnings = text
+        .lines()
+        .filter(|line| line.starts_with(&format!("::warning file={NAFNET},title=H21 ")));
+    assert_eq!(warnings.count(), 12);
+    assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
+}
+
+#[test]
+fn lint_with_probes_runs_the_model() {
+    let folder = Folder::new();
+    folder.write(SRVGG, sample_model(SRVGG));
+    let document = folder.succeed_with_json(&format!("lint {SRVGG} --probe --json"));
+    let probes = document["probes"].as_array().unwrap();
+    let agreed = probes.iter().filter(|p| p["agrees"] == true).count();
+    assert_eq!((probes.len(), agreed), (5, 4), "{probes:?}");
+    let text = folder.succeed(&format!("lint {SRVGG} --probe")).stdout;
+    assert!(text.contains("probe[aligned-tile] agrees: "), "{text}");
+}
+
+#[test]
 fn convert_states_what_it_wrote() {
     let folder = Folder::with_images();
     for (to, more) in [("fp16", ""), ("int8", " --calibration images --tile 64")] {
