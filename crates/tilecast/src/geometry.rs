@@ -210,7 +210,7 @@ mod tests {
         let mut names: Vec<String> = std::fs::read_dir(repository("models/exports"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".onnx"))
+            .filter(|name| Path::new(name).extension().is_some_and(|e| e == "onnx"))
             .collect();
         names.sort();
         for name in names {
@@ -221,7 +221,7 @@ mod tests {
                 continue;
             }
             let period = facts.alignment_px;
-            let smallest = 2 * facts.halo_px.unwrap() + 16;
+            let smallest = 2 * facts.halo_px.unwrap() + 32;
             let tiles =
                 [smallest, smallest + 8, smallest + 24].map(|px| px.next_multiple_of(period));
             let size = Size {

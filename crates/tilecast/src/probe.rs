@@ -580,7 +580,7 @@ mod tests {
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".onnx"))
+            .filter(|name| Path::new(name).extension().is_some_and(|e| e == "onnx"))
             .collect();
         files.sort();
         files.push("../srvgg-x2.onnx".into());

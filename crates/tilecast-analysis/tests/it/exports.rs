@@ -13,7 +13,7 @@
 //! - `swinir`: for a block of output at 0..=7, the four convolutions behind the body need -4..=11; each group then widens by its
 //!   convolution to -5..=12, by shifted windows to -12..=19 and by aligned ones to -16..=23, and the second to -24..=31; the first
 //!   convolution makes it -25..=32. The mask leaves the borders of the image right, so the class is B and no shift is reported.
-//! - `unet-bn`: two levels, two 3×3 convolutions each, with BatchNorm in inference mode, which is not reported.
+//! - `unet-bn`: two levels, two 3×3 convolutions each, with batch normalization in inference mode, which is not reported.
 //! - `unet-mobile`: three squeeze-and-excite blocks; bilinear resizes to the size of the skip.
 
 use std::collections::BTreeMap;

@@ -195,7 +195,7 @@ fn swin(groups: usize, layers: usize) -> Net {
     net.conv3s(2)
 }
 
-/// Table 3.3 of the halo theory: SwinIR in its light and its classical form, for aligned blocks.
+/// Table 3.3 of the halo theory: `SwinIR` in its light and its classical form, for aligned blocks.
 #[test]
 fn halos_of_window_attention() {
     for (groups, reach) in [(4, 97), (6, 145)] {

@@ -2,6 +2,8 @@
 //!
 //! A node of a graph has no line in a file: the file is the physical location, the node a logical one.
 
+use std::fmt::Write;
+
 use serde::Serialize;
 use tilecast::{LintOutcome, LintSeverity, lint_rules};
 
@@ -193,7 +195,10 @@ fn uri(path: &str) -> String {
             b'\\' => uri.push('/'),
             b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(byte)),
             _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
-            _ => uri.push_str(&format!("%{byte:02X}")),
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(uri, "%{byte:02X}");
+            }
         }
     }
     uri
