@@ -8,11 +8,13 @@ use std::fmt;
 
 use serde::Serialize;
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{Graph, Model, NodeId};
+use tilecast_onnx::{Graph, Model, NodeId, ShapeMap, declared_extents};
 
+use crate::halo::layout::Layout;
 use crate::halo::period::period_bound;
-use crate::halo::probe::Probes;
-use crate::halo::{TilingAnalysis, analyze};
+use crate::halo::probe::{Probes, shapes_at};
+use crate::halo::trace::Trace;
+use crate::halo::{Derivation, TilingAnalysis, TilingClass, declared_size};
 use crate::{AnalyzeError, RULES};
 
 /// How bad a finding is.
@@ -88,21 +90,99 @@ impl Finding {
 pub struct LintContext<'a> {
     model: &'a Model,
     graph: Graph<'a>,
-    probes: Option<Probes>,
+    derivation: Option<Derivation<'a>>,
+    /// Shapes where there is no derivation to take them from.
+    fallback: Option<Probes>,
     tiling: Result<TilingAnalysis, AnalyzeError>,
 }
 
 impl<'a> LintContext<'a> {
     fn new(model: &'a Model) -> Self {
         let graph = model.graph();
+        let (derivation, tiling) = match Derivation::new(model) {
+            Ok(derivation) => {
+                let tiling = derivation.analysis(model);
+                (Some(derivation), Ok(tiling))
+            }
+            Err(error) => (None, Err(error)),
+        };
+        let shapes = || {
+            period_bound(&graph)
+                .and_then(|px| Probes::new(&graph, px))
+                .ok()
+        };
         Self {
             model,
-            probes: period_bound(&graph)
-                .and_then(|px| Probes::new(&graph, px))
-                .ok(),
+            fallback: if derivation.is_none() { shapes() } else { None },
             graph,
-            tiling: analyze(model),
+            derivation,
+            tiling,
         }
+    }
+
+    fn probes(&self) -> Option<&Probes> {
+        self.derivation
+            .as_ref()
+            .map(|d| &d.probes)
+            .or(self.fallback.as_ref())
+    }
+
+    fn trace(&self) -> Option<&Trace<'a>> {
+        self.derivation.as_ref().map(|d| &d.trace)
+    }
+
+    /// How a value holds pixels, where that is known and it does.
+    pub(crate) fn layout(&self, value: &str) -> Option<&Layout> {
+        self.trace()?.layouts.get(value)
+    }
+
+    /// Dimensions of a value for two images, where they are known.
+    pub(crate) fn extents(&self, value: &str) -> Option<Vec<[usize; 2]>> {
+        self.probes()?.extents(value)
+    }
+
+    /// Nodes that read more than a neighbourhood and put the graph in this class, in graph order.
+    pub(crate) fn global_nodes(&self, class: TilingClass) -> Vec<NodeId> {
+        let global = self
+            .trace()
+            .map(|t| t.global.as_slice())
+            .unwrap_or_default();
+        let mut nodes: Vec<NodeId> = global
+            .iter()
+            .filter(|&&(_, c)| c == class)
+            .map(|&(id, _)| id)
+            .collect();
+        nodes.sort_by_key(|id| id.0);
+        nodes.dedup();
+        nodes
+    }
+
+    /// Products that mix the positions of a window, and the window in image pixels, rows and columns.
+    pub(crate) fn windows(&self) -> &[(NodeId, [u64; 2])] {
+        self.trace()
+            .map(|t| t.windows.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// Reshapes that turn blocks of rows and columns into channels.
+    pub(crate) fn unshuffles(&self) -> &[(NodeId, [u64; 2])] {
+        self.trace()
+            .map(|t| t.unshuffles.as_slice())
+            .unwrap_or_default()
+    }
+
+    /// Shapes at the height and width that the model declares, where both are fixed.
+    pub(crate) fn fixed_shapes(&self) -> Option<ShapeMap> {
+        shapes_at(&self.graph, declared_size(&self.graph)?).ok()
+    }
+
+    /// Whether the model takes one image at a time.
+    pub(crate) fn is_single_image(&self) -> bool {
+        let mut inputs = self.graph.inputs();
+        inputs.all(|input| match declared_extents(input).as_deref() {
+            Some([batch, _, _, _]) => *batch == Some(1),
+            _ => true,
+        })
     }
 
     /// The graph.
@@ -138,7 +218,7 @@ impl<'a> LintContext<'a> {
     /// Number of axes of a value, where it is known.
     #[must_use]
     pub fn rank(&self, value: &str) -> Option<usize> {
-        Some(self.probes.as_ref()?.small.shape(value)?.len())
+        Some(self.probes()?.small.shape(value)?.len())
     }
 
     /// Whether an axis of a value holds rows or columns of the image: its extent follows the image.
@@ -159,13 +239,17 @@ impl<'a> LintContext<'a> {
     }
 
     fn varying_axes(&self, value: &str) -> Option<Vec<usize>> {
-        self.probes.as_ref()?.varying_axes(value)
+        // What depends on no pixel has no positions, whatever its size.
+        if self.trace().is_some_and(|t| !t.layouts.contains_key(value)) {
+            return Some(Vec::new());
+        }
+        self.probes()?.varying_axes(value)
     }
 
     /// Integers of a value that do not depend on the size of the image.
     #[must_use]
     pub fn constant_integers(&self, value: &str) -> Option<Vec<i64>> {
-        if let Some(probes) = &self.probes {
+        if let Some(probes) = self.probes() {
             return probes.constant_integers(value).map(<[i64]>::to_vec);
         }
         self.graph.constant(value).ok()??.to_i64_vec()

@@ -57,7 +57,7 @@ impl Command {
         match self {
             Self::Quantize(arguments) => arguments.run(&cx),
             Self::Inspect(arguments) => arguments.run(&cx),
-            Self::Lint(arguments) => arguments.run(),
+            Self::Lint(arguments) => arguments.run(&cx),
             Self::Explain(arguments) => arguments.run(),
             Self::Simplify(arguments) => arguments.run(&cx),
             Self::Calibrate(arguments) => arguments.run(&cx),

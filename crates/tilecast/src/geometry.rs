@@ -148,7 +148,9 @@ mod tests {
     use tilecast_analysis::analyze;
     use tilecast_exec::TractEngine;
     use tilecast_onnx::Model;
-    use tilecast_tile::{PlanarImage, RunControl, TiledRunner, ValueRange, read_image};
+    use tilecast_tile::{
+        BitDepth, PlanarImage, Rect, RunControl, TiledRunner, ValueRange, read_image,
+    };
 
     use super::*;
 
@@ -204,6 +206,98 @@ mod tests {
             .map(|(a, b)| (a - b).abs())
             .fold(0.0_f32, f32::max);
         assert!(difference <= 2e-5, "{difference}");
+    }
+
+    /// An image of values in [0, 1) without structure.
+    fn noise(size: Size) -> PlanarImage {
+        let value = |index: usize| {
+            let mixed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (mixed >> 40) as f32 / (1u32 << 24) as f32
+        };
+        let data = (0..3 * size.height * size.width).map(value).collect();
+        PlanarImage::new(3, size, data, BitDepth::Sixteen)
+    }
+
+    /// The largest difference, of the range of the first.
+    fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        let low = a.iter().copied().fold(f32::MAX, f32::min);
+        let high = a.iter().copied().fold(f32::MIN, f32::max);
+        let pairs = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+        pairs.fold(0.0, f32::max) / (high - low)
+    }
+
+    /// Every export that is exact in tiles: on an image whose sides are odd, with three sizes of tiles, and not with the same
+    /// grid one pixel off, which tests the test.
+    #[test]
+    fn exports_of_class_a_and_b_are_the_same_in_tiles() {
+        let mut exact = Vec::new();
+        let mut names: Vec<String> = std::fs::read_dir(repository("models/exports"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| Path::new(name).extension().is_some_and(|e| e == "onnx"))
+            .collect();
+        names.sort();
+        for name in names {
+            let model = Model::load(&repository(&format!("models/exports/{name}"))).unwrap();
+            let geometry = Geometry::new(analyze(&model).unwrap()).unwrap();
+            let facts = geometry.analysis().clone();
+            if !facts.tiling_class.is_exact() {
+                continue;
+            }
+            let period = facts.alignment_px;
+            let smallest = 2 * facts.halo_px.unwrap() + 32;
+            let tiles =
+                [smallest, smallest + 8, smallest + 24].map(|px| px.next_multiple_of(period));
+            let size = Size {
+                height: (tiles[2] + 20) | 1,
+                width: (tiles[2] + 34) | 1,
+            };
+            let engine = TractEngine::new();
+            let runner = TiledRunner::new(&engine, &model, ValueRange::UNIT).unwrap();
+            let run = |image: &PlanarImage, tile: Option<usize>| {
+                let plan = geometry.plan(image.size(), tile).unwrap();
+                assert_eq!(plan.n_tiles() > 1, tile.is_some(), "{name}");
+                runner.run(image, &plan, &RunControl::default()).unwrap()
+            };
+            let image = noise(size);
+            let whole = run(&image, None);
+            for tile in tiles {
+                let tiled = run(&image, Some(tile));
+                let difference = largest_difference(whole.data(), tiled.data());
+                assert!(
+                    difference <= 2e-5,
+                    "{name} in tiles of {tile} px: {difference}"
+                );
+            }
+            if period > 1 {
+                // The same tiles of the image without its first row and column.
+                let rest = Rect {
+                    top: 1,
+                    left: 1,
+                    height: size.height - 1,
+                    width: size.width - 1,
+                };
+                let shifted = run(&image.crop(rest, 1), Some(tiles[0]));
+                let whole = whole.crop(rest, geometry.scale());
+                // Away from the borders, where the padding differs, too.
+                let border = facts.halo_px.unwrap() + period;
+                let inner = Rect {
+                    top: border,
+                    left: border,
+                    height: rest.height - 2 * border,
+                    width: rest.width - 2 * border,
+                };
+                let [whole, shifted] =
+                    [whole, shifted].map(|result| result.crop(inner, geometry.scale()));
+                let difference = largest_difference(whole.data(), shifted.data());
+                assert!(difference > 1e-3, "{name} off the grid: {difference}");
+            }
+            exact.push(name);
+        }
+        // Four of Real-ESRGAN, two of SwinIR, three U-Nets.
+        assert_eq!(exact.len(), 9, "{exact:?}");
     }
 
     #[test]

@@ -50,8 +50,73 @@ pub(crate) enum AxisMap {
     Gathered { factor: i128 },
     /// Every `step`-th position from `start` on: slices, and with a negative start and step 1, padding.
     Strided { start: i128, step: i128 },
+    /// The whole block of `block` positions that the output lies in: attention in windows.
+    Blocked { block: i128 },
     /// Interpolation on another grid.
     Resampled(Resampling),
+}
+
+/// Maps one after the other, from outputs to inputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Path(Vec<AxisMap>);
+
+impl Path {
+    /// Follows the path by one more map, towards the input.
+    pub(crate) fn then(&mut self, map: AxisMap) {
+        if map != AxisMap::Same {
+            self.0.push(map);
+        }
+    }
+
+    /// This path, and then the other, towards the input.
+    pub(crate) fn followed_by(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The input interval that an output interval needs.
+    pub(crate) fn pull(&self, wanted: Interval) -> Interval {
+        self.0.iter().fold(wanted, |wanted, map| map.pull(wanted))
+    }
+
+    /// Input positions per output position; `None` where a part does not fit.
+    pub(crate) fn stride(&self) -> Option<Ratio> {
+        self.0
+            .iter()
+            .try_fold(Ratio::ONE, |stride, map| stride.times(map.stride()?))
+    }
+
+    /// The most positions that are read as one block; 1 where there are no blocks.
+    pub(crate) fn largest_block(&self) -> u64 {
+        let block = |map: &AxisMap| match map {
+            AxisMap::Blocked { block } => u64::try_from(*block).unwrap_or(1),
+            _ => 1,
+        };
+        self.0.iter().map(block).max().unwrap_or(1)
+    }
+
+    /// How many input positions, with all between them, make one output position; 1 without such maps.
+    pub(crate) fn gathered(&self) -> u64 {
+        let factor = |map: &AxisMap| match map {
+            AxisMap::Gathered { factor } => u64::try_from(*factor).unwrap_or(1),
+            _ => 1,
+        };
+        self.0.iter().map(factor).fold(1, u64::saturating_mul)
+    }
+
+    /// Whether each output position reads one input position, at a fixed distance.
+    pub(crate) fn is_shift(&self) -> bool {
+        let shift = |map: &AxisMap| matches!(map, AxisMap::Strided { step: 1, .. });
+        self.0.iter().all(shift)
+    }
+}
+
+impl From<AxisMap> for Path {
+    fn from(map: AxisMap) -> Self {
+        let mut path = Self::default();
+        path.then(map);
+        path
+    }
 }
 
 /// A change of sampling grid by `input_step / output_step` input positions for each output position.
@@ -70,6 +135,8 @@ pub(crate) enum Coordinates {
     Asymmetric,
     /// `(x + ½) · ratio − ½`.
     HalfPixel,
+    /// `(x + ½) · ratio`.
+    TfHalfPixel,
 }
 
 /// Which positions around a coordinate are read.
@@ -81,6 +148,8 @@ pub(crate) enum Taps {
     RoundHalfUp,
     Linear,
     Cubic,
+    /// All positions less than this far away: filters that widen when they shrink.
+    Within(i128),
 }
 
 impl AxisMap {
@@ -115,6 +184,10 @@ impl AxisMap {
                 last: factor * last + factor - 1,
             },
             Self::Strided { start, step } => both(&|x| start + step * x),
+            Self::Blocked { block } => Interval {
+                first: first.div_euclid(block) * block,
+                last: last.div_euclid(block) * block + block - 1,
+            },
             Self::Resampled(resampling) => Interval {
                 first: resampling.taps(first).first,
                 last: resampling.taps(last).last,
@@ -125,7 +198,7 @@ impl AxisMap {
     /// Input positions per output position; `None` where a part does not fit.
     pub(crate) fn stride(self) -> Option<Ratio> {
         let (input, output) = match self {
-            Self::Same => (1, 1),
+            Self::Same | Self::Blocked { .. } => (1, 1),
             Self::Window { stride, .. } => (stride, 1),
             Self::Transposed { stride, .. } => (1, stride),
             Self::Spread { factor } => (1, factor),
@@ -147,6 +220,7 @@ impl Resampling {
                 (2 * x + 1) * self.input_step - self.output_step,
                 2 * self.output_step,
             ),
+            Coordinates::TfHalfPixel => ((2 * x + 1) * self.input_step, 2 * self.output_step),
         };
         let floor = numerator.div_euclid(denominator);
         let ceil = -(-numerator).div_euclid(denominator);
@@ -170,6 +244,10 @@ impl Resampling {
             Taps::Cubic => Interval {
                 first: floor - 1,
                 last: floor + 2,
+            },
+            Taps::Within(distance) => Interval {
+                first: floor - distance,
+                last: ceil + distance,
             },
         }
     }
@@ -226,7 +304,11 @@ mod tests {
             }
             maps.push(AxisMap::Spread { factor: stride });
             maps.push(AxisMap::Gathered { factor: stride });
-            for coordinates in [Coordinates::Asymmetric, Coordinates::HalfPixel] {
+            for coordinates in [
+                Coordinates::Asymmetric,
+                Coordinates::HalfPixel,
+                Coordinates::TfHalfPixel,
+            ] {
                 for taps in [
                     Taps::Floor,
                     Taps::Ceil,
@@ -234,8 +316,9 @@ mod tests {
                     Taps::RoundHalfUp,
                     Taps::Linear,
                     Taps::Cubic,
+                    Taps::Within(3),
                 ] {
-                    for (input_step, output_step) in [(1, stride), (stride, 1)] {
+                    for (input_step, output_step) in [(1, stride), (stride, 1), (stride, 5)] {
                         maps.push(AxisMap::Resampled(Resampling {
                             input_step,
                             output_step,
@@ -292,6 +375,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn blocks_are_read_whole_and_move_with_the_block() {
+        let map = AxisMap::Blocked { block: 8 };
+        for (first, last, expected) in [(0, 7, (0, 7)), (-1, 8, (-8, 15)), (3, 3, (0, 7))] {
+            let pulled = map.pull(Interval { first, last });
+            assert_eq!((pulled.first, pulled.last), expected);
+        }
+        // Shifted windows: the shift, the blocks, and the shift back.
+        let mut path = Path::from(AxisMap::Strided { start: -4, step: 1 });
+        path.then(map);
+        path.then(AxisMap::Strided { start: 4, step: 1 });
+        let pulled = path.pull(Interval { first: 0, last: 7 });
+        assert_eq!((pulled.first, pulled.last), (-4, 11));
+        assert!(!path.is_shift() && path.stride() == Some(Ratio::ONE));
     }
 
     #[test]

@@ -12,6 +12,14 @@ pub enum AnalyzeErrorKind {
     SizeDependent,
 }
 
+/// What a rule of the lint must know of the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Rows or columns are cut into a fixed number of parts.
+    Grid,
+    Other,
+}
+
 /// Why a graph could not be analyzed: the node and the reason.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{path}: {reason}")]
@@ -19,6 +27,8 @@ pub struct AnalyzeError {
     kind: AnalyzeErrorKind,
     path: String,
     reason: String,
+    node: Option<NodeId>,
+    cause: Cause,
 }
 
 impl AnalyzeError {
@@ -33,7 +43,18 @@ impl AnalyzeError {
             kind: AnalyzeErrorKind::Unsupported,
             path: path.into(),
             reason: reason.into(),
+            node: None,
+            cause: Cause::Other,
         }
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// The node that is to blame, where the walk over the graph came to it.
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.node
     }
 
     pub(crate) fn size_dependent(path: impl Into<String>, reason: impl Into<String>) -> Self {
@@ -41,6 +62,8 @@ impl AnalyzeError {
             kind: AnalyzeErrorKind::SizeDependent,
             path: path.into(),
             reason: reason.into(),
+            node: None,
+            cause: Cause::Other,
         }
     }
 
@@ -57,8 +80,9 @@ impl AnalyzeError {
 /// Why a single node has no known effect; its path is added by the caller.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) kind: AnalyzeErrorKind,
-    pub(crate) reason: String,
+    kind: AnalyzeErrorKind,
+    reason: String,
+    cause: Cause,
 }
 
 impl Refusal {
@@ -66,6 +90,7 @@ impl Refusal {
         Self {
             kind: AnalyzeErrorKind::Unsupported,
             reason: reason.into(),
+            cause: Cause::Other,
         }
     }
 
@@ -73,7 +98,12 @@ impl Refusal {
         Self {
             kind: AnalyzeErrorKind::SizeDependent,
             reason: reason.into(),
+            cause: Cause::Other,
         }
+    }
+
+    pub(crate) fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     pub(crate) fn at(self, graph: &Graph<'_>, node: NodeId) -> AnalyzeError {
@@ -81,6 +111,8 @@ impl Refusal {
             kind: self.kind,
             path: graph.path(node),
             reason: self.reason,
+            node: Some(node),
+            cause: self.cause,
         }
     }
 }

@@ -20,12 +20,15 @@
 //! and asks for none either.
 
 pub(crate) mod axis_map;
-mod error;
+pub(crate) mod error;
+pub(crate) mod layout;
 mod operators;
 mod padding;
 pub(crate) mod period;
+mod position_tensors;
 pub(crate) mod probe;
 pub(crate) mod ratio;
+mod rolls;
 pub(crate) mod trace;
 
 use std::collections::HashMap;
@@ -40,8 +43,8 @@ pub use padding::PadFill;
 use axis_map::Interval;
 use period::{MAX_PERIOD_PX, period_bound};
 use probe::{Probes, image_inputs};
-use ratio::lcm;
-use trace::{Grid, Role, Trace, trace};
+use ratio::{Ratio, lcm};
+use trace::{Trace, trace};
 
 /// How many multiples of a candidate period are tried before a graph counts as dependent on the absolute size.
 const MAX_PERIOD_MULTIPLE: usize = 64;
@@ -159,71 +162,110 @@ impl fmt::Display for TilingClass {
 /// An operator whose effect on pixels is not known lies between input and output, or part of the graph depends on the
 /// absolute size of the image; with the node's path.
 pub fn analyze(model: &Model) -> Result<TilingAnalysis, AnalyzeError> {
-    let graph = model.graph();
-    let graph_name = || {
-        format!(
-            "graph `{}`",
-            model.graph_proto().name.as_deref().unwrap_or_default()
-        )
-    };
-    if image_inputs(&graph).next().is_none() {
-        return Err(AnalyzeError::unsupported(
-            graph_name(),
-            "no input has four axes [N, C, height, width], so there is no image to tile",
-        ));
-    }
-    // From a multiple of the period to the strides; from those up to the smallest multiple that the graph's own padding
-    // agrees with.
-    let (_, probes) = first_regular(&graph, model.opset(), period_bound(&graph)?)?;
-    let strides = stride_period(&trace(&graph, model.opset(), &probes)?).ok_or_else(|| {
-        AnalyzeError::unsupported(graph_name(), "its strides have no common multiple in reach")
-    })?;
-    let (alignment_px, probes) = first_regular(&graph, model.opset(), strides)?;
-    let trace = trace(&graph, model.opset(), &probes)?;
+    Ok(Derivation::new(model)?.analysis(model))
+}
 
-    let scale = output_scale(&graph, &trace, &probes)?;
-    let class = trace.global.iter().map(|&(_, class)| class).max();
-    let local_class = if alignment_px > 1 {
-        TilingClass::B
-    } else {
-        TilingClass::A
-    };
-    let tiling_class = class.unwrap_or(local_class);
-    let reach =
-        (tiling_class <= TilingClass::C).then(|| block_reach(&graph, &trace, scale, alignment_px));
-    Ok(TilingAnalysis {
-        halo_px: reach.map(|r| r.max().next_multiple_of(alignment_px)),
-        reach,
-        alignment_px,
-        scale,
-        tiling_class,
-        global_nodes: trace.global.iter().map(|&(id, _)| graph.path(id)).collect(),
-        pads_itself: padding::pads_itself(&graph, &trace, &probes, scale, alignment_px),
-        declared_size: declared_size(&graph),
-    })
+/// What the analysis rests on: rules of the lint look at it, too.
+#[derive(Debug)]
+pub(crate) struct Derivation<'a> {
+    pub(crate) probes: Probes,
+    pub(crate) trace: Trace<'a>,
+    scale: Scale,
+    alignment_px: usize,
+}
+
+impl<'a> Derivation<'a> {
+    pub(crate) fn new(model: &'a Model) -> Result<Self, AnalyzeError> {
+        let graph = model.graph();
+        let graph_name = || {
+            format!(
+                "graph `{}`",
+                model.graph_proto().name.as_deref().unwrap_or_default()
+            )
+        };
+        if image_inputs(&graph).next().is_none() {
+            return Err(AnalyzeError::unsupported(
+                graph_name(),
+                "no input has four axes [N, C, height, width], so there is no image to tile",
+            ));
+        }
+        // From a multiple of the period to the strides; from those up to the smallest multiple that the graph's own
+        // padding agrees with.
+        let (_, _, found) = first_regular(&graph, model.opset(), period_bound(&graph)?)?;
+        let strides = stride_period(&found).ok_or_else(|| {
+            AnalyzeError::unsupported(graph_name(), "its strides have no common multiple in reach")
+        })?;
+        let (alignment_px, probes, trace) = first_regular(&graph, model.opset(), strides)?;
+        let scale = output_scale(&graph, &trace, &probes)?;
+        Ok(Self {
+            probes,
+            trace,
+            scale,
+            alignment_px,
+        })
+    }
+
+    pub(crate) fn analysis(&self, model: &Model) -> TilingAnalysis {
+        let graph = model.graph();
+        let Self {
+            probes,
+            trace,
+            scale,
+            alignment_px,
+        } = self;
+        let (scale, alignment_px) = (*scale, *alignment_px);
+        let class = trace.global.iter().map(|&(_, class)| class).max();
+        let local_class = if alignment_px > 1 {
+            TilingClass::B
+        } else {
+            TilingClass::A
+        };
+        let tiling_class = class.unwrap_or(local_class);
+        let reach = (tiling_class <= TilingClass::C)
+            .then(|| block_reach(&graph, trace, scale, alignment_px));
+        let mut global: Vec<_> = trace.global.iter().map(|&(id, _)| id).collect();
+        global.sort_by_key(|id| id.0);
+        global.dedup();
+        TilingAnalysis {
+            halo_px: reach.map(|r| r.max().next_multiple_of(alignment_px)),
+            reach,
+            alignment_px,
+            scale,
+            tiling_class,
+            global_nodes: global.into_iter().map(|id| graph.path(id)).collect(),
+            pads_itself: padding::pads_itself(&graph, trace, probes, scale, alignment_px),
+            declared_size: declared_size(&graph),
+        }
+    }
 }
 
 /// Shapes at multiples of the first multiple of `unit_px` at which the graph is regular: every value grows as its stride
 /// says.
-pub(crate) fn first_regular(
-    graph: &Graph<'_>,
+pub(crate) fn first_regular<'a>(
+    graph: &Graph<'a>,
     opset: i64,
     unit_px: usize,
-) -> Result<(usize, Probes), AnalyzeError> {
-    let mut first_error = None;
+) -> Result<(usize, Probes, Trace<'a>), AnalyzeError> {
+    // Of the attempts that fail, the one that comes farthest has the reason that no period would cure.
+    let mut farthest: Option<AnalyzeError> = None;
     for period_px in (1..=MAX_PERIOD_MULTIPLE).map(|n| n * unit_px) {
         let attempt = Probes::new(graph, period_px)
-            .and_then(|probes| trace(graph, opset, &probes).map(|_| probes));
+            .and_then(|probes| trace(graph, opset, &probes).map(|trace| (probes, trace)));
         match attempt {
-            Ok(probes) => return Ok((period_px, probes)),
+            Ok((probes, trace)) => return Ok((period_px, probes, trace)),
             Err(error) if error.kind() != AnalyzeErrorKind::SizeDependent => return Err(error),
-            Err(error) => first_error.get_or_insert(error),
-        };
+            Err(error) => {
+                let place = |e: &AnalyzeError| e.node().map(|node| node.0);
+                if farthest.as_ref().is_none_or(|f| place(f) < place(&error)) {
+                    farthest = Some(error);
+                }
+            }
+        }
         if period_px as u64 >= MAX_PERIOD_PX {
             break;
         }
     }
-    Err(first_error.unwrap_or_else(|| {
+    Err(farthest.unwrap_or_else(|| {
         AnalyzeError::unsupported(
             "graph",
             format!("its period is longer than {MAX_PERIOD_PX} pixels"),
@@ -231,31 +273,49 @@ pub(crate) fn first_regular(
     }))
 }
 
-/// Least common multiple of the strides of all values that carry pixels.
+/// Least common multiple of the strides and windows of all values that carry pixels.
 fn stride_period(trace: &Trace<'_>) -> Option<usize> {
     let mut period = 1;
-    for role in trace.roles.values() {
-        if let Role::Pixels(grid) = role {
-            for stride in grid.stride {
-                period = lcm(period, stride.numerator()).filter(|&p| p <= MAX_PERIOD_PX)?;
+    for layout in trace.layouts.values() {
+        for side in 0..2 {
+            let Some(stride) = layout.stride[side] else {
+                continue;
+            };
+            // The leading digit counts windows, and a window is not cut.
+            let leading = layout.digits(side).filter(|(_, d)| d.is_leading());
+            for unit in leading.map(|(_, d)| d.unit).chain([1]) {
+                let step = Ratio::new(unit, 1)?.times(stride)?;
+                period = lcm(period, step.numerator()).filter(|&p| p <= MAX_PERIOD_PX)?;
             }
         }
     }
     usize::try_from(period).ok()
 }
 
+/// Rows and columns of a value that is an image: their axes, and image pixels per position.
+#[derive(Clone, Copy, Debug)]
+struct Grid {
+    axes: [usize; 2],
+    stride: [Ratio; 2],
+}
+
+fn grid(trace: &Trace<'_>, name: &str) -> Option<Grid> {
+    let layout = trace.layouts.get(name)?;
+    Some(Grid {
+        axes: layout.grid_axes()?,
+        stride: [layout.stride[0]?, layout.stride[1]?],
+    })
+}
+
 /// Outputs that carry pixels, in the graph's order.
-fn image_outputs<'a>(graph: &Graph<'a>, trace: &Trace<'a>) -> Vec<(&'a str, Grid)> {
+fn image_outputs<'a>(graph: &Graph<'a>, trace: &Trace<'_>) -> Vec<(&'a str, Grid)> {
     let names = graph
         .proto()
         .output
         .iter()
         .filter_map(|v| v.name.as_deref());
     names
-        .filter_map(|name| match trace.roles.get(name)? {
-            Role::Pixels(grid) => Some((name, *grid)),
-            Role::Statistic => None,
-        })
+        .filter_map(|name| Some((name, grid(trace, name)?)))
         .collect()
 }
 
@@ -336,9 +396,10 @@ pub(crate) fn needed_by_block(
         first: 0,
         last: (block_px * scale.numerator / scale.denominator) as i128 - 1,
     };
-    let mut wanted: HashMap<&str, [Interval; 2]> = image_outputs(graph, trace)
+    // None along a side that a value has no position on.
+    let mut wanted: HashMap<&str, [Option<Interval>; 2]> = image_outputs(graph, trace)
         .into_iter()
-        .map(|(name, _)| (name, [block; 2]))
+        .map(|(name, _)| (name, [Some(block); 2]))
         .collect();
     for step in trace.steps.iter().rev() {
         let demand = step
@@ -348,14 +409,12 @@ pub(crate) fn needed_by_block(
             .filter_map(|name| wanted.get(name.as_str()).copied())
             .reduce(hull);
         let Some(demand) = demand else { continue };
-        let pulled = [0, 1].map(|side| step.maps[side].pull(demand[side]));
-        for name in &step.node.input {
-            if matches!(trace.roles.get(name.as_str()), Some(Role::Pixels(_))) {
-                wanted
-                    .entry(name)
-                    .and_modify(|other| *other = hull(*other, pulled))
-                    .or_insert(pulled);
-            }
+        for (name, paths) in &step.inputs {
+            let pulled = [0, 1].map(|side| Some(paths[side].as_ref()?.pull(demand[side]?)));
+            wanted
+                .entry(name)
+                .and_modify(|other| *other = hull(*other, pulled))
+                .or_insert(pulled);
         }
     }
     // An output that needs no pixel of an input (a constant image) needs no halo either.
@@ -363,16 +422,20 @@ pub(crate) fn needed_by_block(
         first: 0,
         last: block_px as i128 - 1,
     };
-    image_inputs(graph)
+    let needed = image_inputs(graph)
         .filter_map(|(name, _)| wanted.get(name).copied())
-        .fold([own; 2], hull)
+        .fold([Some(own); 2], hull);
+    needed.map(|interval| interval.unwrap_or(own))
 }
 
-fn hull(a: [Interval; 2], b: [Interval; 2]) -> [Interval; 2] {
-    [a[0].hull(b[0]), a[1].hull(b[1])]
+fn hull(a: [Option<Interval>; 2], b: [Option<Interval>; 2]) -> [Option<Interval>; 2] {
+    [0, 1].map(|side| match (a[side], b[side]) {
+        (Some(a), Some(b)) => Some(a.hull(b)),
+        (a, b) => a.or(b),
+    })
 }
 
-fn declared_size(graph: &Graph<'_>) -> Option<[usize; 2]> {
+pub(crate) fn declared_size(graph: &Graph<'_>) -> Option<[usize; 2]> {
     graph
         .inputs()
         .find_map(|input| match tilecast_onnx::declared_extents(input)?[..] {

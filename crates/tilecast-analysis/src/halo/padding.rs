@@ -8,7 +8,7 @@ use tilecast_onnx::proto::NodeProto;
 
 use super::Scale;
 use super::probe::{Probes, shapes_at};
-use super::trace::{Role, Trace};
+use super::trace::Trace;
 
 /// With what a graph fills the image right and bottom.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub(super) fn pads_itself(
     // Without the matching crop the graph would return more pixels than it was given.
     let crops = graph.proto().output.iter().all(|output| {
         let name = output.name.as_deref().unwrap_or_default();
-        let Some(Role::Pixels(grid)) = trace.roles.get(name) else {
+        let Some(grid) = super::grid(trace, name) else {
             return true;
         };
         shapes.shape(name).is_some_and(|shape| {
@@ -59,8 +59,7 @@ pub(super) fn pads_itself(
         .map(|(_, node)| node)
         .filter(|node| node.is("Pad"))
         .find(|node| {
-            let Some(Role::Pixels(grid)) = node.input_name(0).and_then(|n| trace.roles.get(n))
-            else {
+            let Some(grid) = node.input_name(0).and_then(|n| super::grid(trace, n)) else {
                 return false;
             };
             let grown = |shapes: &tilecast_onnx::ShapeMap, axis: usize| {

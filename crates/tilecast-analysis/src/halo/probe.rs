@@ -11,6 +11,9 @@ use super::error::AnalyzeError;
 /// network in sight. Shapes cost nothing to compute.
 const MIN_PROBE_PX: usize = 2048;
 
+/// The same for graphs that refuse images of that size: tables of all pairs of positions exceed what shapes may hold.
+const MIN_SMALL_PROBE_PX: usize = 512;
+
 /// Channels of an image input that does not say how many it has.
 const DEFAULT_CHANNELS: usize = 3;
 
@@ -31,7 +34,16 @@ impl Probes {
     /// Infers the shapes for images whose sides are multiples of `period_px`. The two heights are consecutive multiples,
     /// and so are the two widths: anything with a longer period shows itself.
     pub(crate) fn new(graph: &Graph<'_>, period_px: usize) -> Result<Self, AnalyzeError> {
-        let n = MIN_PROBE_PX.div_ceil(period_px);
+        Self::of_at_least(MIN_PROBE_PX, graph, period_px)
+            .or_else(|_| Self::of_at_least(MIN_SMALL_PROBE_PX, graph, period_px))
+    }
+
+    fn of_at_least(
+        side_px: usize,
+        graph: &Graph<'_>,
+        period_px: usize,
+    ) -> Result<Self, AnalyzeError> {
+        let n = side_px.div_ceil(period_px);
         // Heights and widths differ, so that a value that swaps them is noticed.
         let small_px = [n * period_px, (n + 2) * period_px];
         let large_px = small_px.map(|px| px + period_px);
@@ -50,6 +62,13 @@ impl Probes {
             return None;
         }
         Some((0..small.len()).filter(|&a| small[a] != large[a]).collect())
+    }
+
+    /// Dimensions of a value for both images; `None` where they are not known.
+    pub(crate) fn extents(&self, value: &str) -> Option<Vec<[usize; 2]>> {
+        let (small, large) = (self.small.shape(value)?, self.large.shape(value)?);
+        let same_rank = small.len() == large.len();
+        same_rank.then(|| small.iter().zip(large).map(|(&s, &l)| [s, l]).collect())
     }
 
     /// Integers that are the same at both sizes.

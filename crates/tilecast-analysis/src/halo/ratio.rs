@@ -33,6 +33,18 @@ impl Ratio {
         self.denominator
     }
 
+    pub(crate) fn is_less(self, other: Self) -> bool {
+        let scaled = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        scaled(self.numerator, other.denominator) < scaled(other.numerator, self.denominator)
+    }
+
+    pub(crate) fn inverse(self) -> Self {
+        Self {
+            numerator: self.denominator,
+            denominator: self.numerator,
+        }
+    }
+
     /// `None` on overflow.
     pub(crate) fn times(self, other: Self) -> Option<Self> {
         Self::new(

@@ -1,12 +1,15 @@
 //! H13: padding with the opposite border of the image.
 
+use crate::TilingClass;
 use crate::lint::{Finding, LintContext, Rule, RuleMeta, Severity};
 
 /// H13.
 pub(super) struct CircularPadding;
 
 const EXPLANATION: &str = "\
-**Why.** `Pad` with mode `wrap` continues the image with its opposite border. In a tile that is the tile's opposite edge.
+**Why.** `Pad` with mode `wrap` continues the image with its opposite border, and a cyclic shift (two slices that change places)
+brings the two together. In a tile that is the tile's opposite edge. Shifts that only feed masked window attention are harmless
+and not reported.
 
 **Does overlap help?** Inside the image, yes; at its borders the wrong pixels are read, because the opposite border is not in the
 tile.
@@ -39,5 +42,22 @@ impl Rule for CircularPadding {
                 ));
             }
         }
+        for id in cx.global_nodes(TilingClass::D) {
+            let node = cx.graph().node(id);
+            // A join that ties the graph to the size of the image is that of a cyclic shift.
+            if node.is("Concat") && node.input.iter().all(|name| is_slice(cx, name)) {
+                report.push(META.finding(
+                    cx.label(id),
+                    "a cyclic shift brings opposite borders together, and what follows mixes them: in a tile these are the tile's",
+                    "mask what the shift made neighbours, or run the model on whole images",
+                ));
+            }
+        }
     }
+}
+
+fn is_slice(cx: &LintContext<'_>, name: &str) -> bool {
+    cx.graph()
+        .producer_node(name)
+        .is_some_and(|n| n.is("Slice"))
 }

@@ -1,4 +1,4 @@
-//! H37: running sums over positions.
+//! H37: operators that go through positions in order.
 
 use crate::lint::{Finding, LintContext, Rule, RuleMeta, Severity};
 
@@ -6,19 +6,18 @@ use crate::lint::{Finding, LintContext, Rule, RuleMeta, Severity};
 pub(super) struct CumulativeSum;
 
 const EXPLANATION: &str = "\
-**Why.** A running sum depends on everything before it. In a tile it starts at the tile's edge. Local converters (TLC) that were
-traced into the graph contain two of them.
+**Why.** A running sum, a recurrent layer or a scan depends on everything before it. In a tile it starts at the tile's edge.
 
 **Does overlap help?** No.
 
-**What to do.** Export the model without the local converter, or run it on whole images.
+**What to do.** Run the model on whole images.
 ";
 
 static META: RuleMeta = RuleMeta {
     code: "H37",
     name: "cumulative_sum",
     severity: Severity::Error,
-    summary: "A running sum over rows or columns starts anew in each tile.",
+    summary: "A running sum, scan or recurrent layer over rows or columns starts anew in each tile.",
     explanation: EXPLANATION,
 };
 
@@ -37,11 +36,25 @@ impl Rule for CumulativeSum {
                 Some(axes) => super::covers_positions(cx, x, &axes),
                 None => cx.has_positions(x),
             };
-            if over_positions {
+            let is_box_mean = super::is_box_mean(cx, node) || super::begins_box_mean(cx, node);
+            if over_positions && !is_box_mean {
                 report.push(META.finding(
                     cx.label(id),
                     "CumSum over rows or columns starts anew in each tile",
-                    "export the model without it (TLC adds it), or run it on whole images",
+                    "run the model on whole images",
+                ));
+            }
+        }
+        for (id, node) in cx.nodes_of(&["Scan", "Loop", "LSTM", "GRU", "RNN"]) {
+            let reads = |name: &String| !name.is_empty() && cx.has_positions(name);
+            if node.input.iter().any(reads) {
+                report.push(META.finding(
+                    cx.label(id),
+                    format!(
+                        "{} goes through positions in order, and starts anew in each tile",
+                        node.op()
+                    ),
+                    "run the model on whole images",
                 ));
             }
         }

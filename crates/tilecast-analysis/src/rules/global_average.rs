@@ -36,7 +36,7 @@ impl Rule for GlobalAverage {
             "ReduceMean",
             "ReduceSum",
         ]) {
-            if super::reduces_positions(cx, node) {
+            if super::reduces_positions(cx, node) && !super::normalizes_image(cx, node) {
                 report.push(META.finding(
                     cx.label(id),
                     format!("{} averages over the tile, not over the image", node.op()),

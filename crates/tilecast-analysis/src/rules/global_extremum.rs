@@ -28,7 +28,7 @@ impl Rule for GlobalExtremum {
 
     fn check(&self, cx: &LintContext<'_>, report: &mut Vec<Finding>) {
         for (id, node) in cx.nodes_of(&["GlobalMaxPool", "ReduceMax", "ReduceMin"]) {
-            if super::reduces_positions(cx, node) {
+            if super::reduces_positions(cx, node) && !super::normalizes_image(cx, node) {
                 report.push(META.finding(
                     cx.label(id),
                     format!(

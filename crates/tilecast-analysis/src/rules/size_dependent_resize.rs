@@ -30,12 +30,8 @@ impl Rule for SizeDependentResize {
     fn check(&self, cx: &LintContext<'_>, report: &mut Vec<Finding>) {
         for (id, node) in cx.nodes_of(&["Resize"]) {
             let mode = node.string("coordinate_transformation_mode");
-            let Ok(Some(
-                mode @ ("align_corners"
-                | "half_pixel_symmetric"
-                | "tf_crop_and_resize"
-                | "tf_half_pixel_for_nn"),
-            )) = mode
+            let Ok(Some(mode @ ("align_corners" | "half_pixel_symmetric" | "tf_crop_and_resize"))) =
+                mode
             else {
                 continue;
             };

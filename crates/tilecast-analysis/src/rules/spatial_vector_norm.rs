@@ -37,7 +37,7 @@ impl Rule for SpatialVectorNorm {
             "ReduceProd",
         ];
         for (id, node) in cx.nodes_of(&ops) {
-            if super::reduces_positions(cx, node) {
+            if super::reduces_positions(cx, node) && !super::normalizes_image(cx, node) {
                 report.push(META.finding(
                     cx.label(id),
                     format!("{} reduces the tile, not the image", node.op()),

@@ -6,11 +6,16 @@ use std::path::Path;
 use super::support::{CHANNELS, Net, sample};
 use tilecast_analysis::{Finding, Severity, explain, lint, rules};
 use tilecast_onnx::proto::AttributeProto;
-use tilecast_onnx::{Tensor, attribute};
+use tilecast_onnx::proto::{DimValue, TypeValue};
+use tilecast_onnx::{Model, Tensor, attribute};
 
 /// Findings above level note, by code.
 fn hazards(net: Net) -> Vec<&'static str> {
-    lint(&net.model())
+    hazards_of(&net.model())
+}
+
+fn hazards_of(model: &Model) -> Vec<&'static str> {
+    lint(model)
         .iter()
         .filter(|f| f.severity != Severity::Note)
         .map(|f| f.code)
@@ -200,6 +205,207 @@ fn each_rule_finds_its_hazard_and_lets_the_near_miss_pass() {
             "{code}: the near miss is flagged as {missed:?}"
         );
     }
+}
+
+/// The model with these extents of its image input, [N, C, height, width].
+fn declaring(net: Net, dims: [DimValue; 4]) -> Model {
+    let mut model = net.model();
+    let graph = model.proto_mut().graph.as_mut().unwrap();
+    let value = graph.input[0].r#type.as_mut().unwrap().value.as_mut();
+    let Some(TypeValue::Tensor(tensor)) = value else {
+        panic!("an image is a tensor");
+    };
+    let declared = tensor.shape.as_mut().unwrap();
+    for (dim, value) in declared.dim.iter_mut().zip(dims) {
+        dim.value = Some(value);
+    }
+    model
+}
+
+fn fixed(n: i64) -> DimValue {
+    DimValue::DimValue(n)
+}
+
+fn pooled(kernel: i64) -> Net {
+    let square = |name: &str| attribute::ints(name, &[kernel, kernel]);
+    Net::new().op(
+        "AveragePool",
+        vec![square("kernel_shape"), square("strides")],
+    )
+}
+
+fn plus(dims: Vec<usize>) -> Net {
+    let mut net = Net::new();
+    let n = dims.iter().product();
+    let table = net.constant(&Tensor::from_f32(dims, &vec![0.5; n]));
+    net.add(&table)
+}
+
+/// Adds the number of its column to every pixel, or the same number everywhere.
+fn with_coordinates(are_columns: bool) -> Net {
+    let mut net = Net::new();
+    let scalar = |net: &mut Net, v: i64| net.constant(&Tensor::from_i64(vec![], &[v]));
+    let (zero, one, three) = (
+        scalar(&mut net, 0),
+        scalar(&mut net, 1),
+        scalar(&mut net, 3),
+    );
+    let delta = if are_columns {
+        one.clone()
+    } else {
+        zero.clone()
+    };
+    let first = net.integers(&[0]);
+    net = net.op("Shape", vec![]).op_with("Gather", &[&three], vec![]);
+    let width = net.end();
+    net = net.from(&zero).op_with("Range", &[&width, &one], vec![]);
+    let columns = net.end();
+    net = net
+        .from(&columns)
+        .op_with("Mul", &[&delta], vec![])
+        .op("Cast", vec![attribute::int("to", 1)])
+        .op_with("Unsqueeze", &[&first], vec![]);
+    let grid = net.end();
+    net.from("x").add(&grid)
+}
+
+#[test]
+fn what_holds_for_one_size_or_every_position_is_an_error() {
+    let mut transposed = Net::new().down();
+    let weight = transposed.constant(&Tensor::from_f32(vec![4, 4, 2, 2], &[0.1; 64]));
+    let transposed = transposed.op_with(
+        "ConvTranspose",
+        &[&weight],
+        vec![
+            attribute::ints("strides", &[2, 2]),
+            attribute::ints("output_shape", &[64, 64]),
+        ],
+    );
+    let to_size = |op: &str, size: &[i64], before: &[&str]| {
+        let mut net = Net::new();
+        let sizes = net.integers(size);
+        let inputs: Vec<&str> = before.iter().copied().chain([sizes.as_str()]).collect();
+        net.op_with(op, &inputs, vec![])
+    };
+    let frozen_mask = {
+        let net = Net::new().op("Transpose", perm(&[0, 1, 3, 2]));
+        let turned = net.end();
+        let mut net = net.from("x").op_with("MatMul", &[&turned], vec![]);
+        let mut values = vec![0.0; 256];
+        values[70] = -100.0;
+        let mask = net.constant(&Tensor::from_f32(vec![4, 8, 8], &values));
+        net.add(&mask)
+    };
+    let grid = {
+        let mut net = Net::new();
+        let (axis, shape) = (net.integers(&[2]), net.integers(&[0, 0, 8, -1, 0]));
+        net.op_with("Unsqueeze", &[&axis], vec![])
+            .op_with("Reshape", &[&shape], vec![])
+    };
+    let box_mean = {
+        let mut net = Net::new();
+        let (rows, columns) = (
+            net.constant(&Tensor::from_i64(vec![], &[2])),
+            net.constant(&Tensor::from_i64(vec![], &[3])),
+        );
+        net.op_with("CumSum", &[&rows], vec![])
+            .op_with("CumSum", &[&columns], vec![])
+    };
+    let selected = |axis: i64| {
+        let mut net = Net::new();
+        let k = net.integers(&[2]);
+        net.op_with("TopK", &[&k], vec![attribute::int("axis", axis)])
+    };
+    let cases = [
+        ("H06", transposed, Net::new().down().conv_transpose(2, 2, 0)),
+        (
+            "H10",
+            to_size("Resize", &[1, 4, 512, 512], &["", ""]),
+            Net::new().nearest(2.0),
+        ),
+        ("H24", box_mean, cumulative(1)),
+        ("H29", frozen_mask, plus(vec![])),
+        ("H30", grid, padded("reflect")),
+        ("H31", Net::new().op("DFT", vec![]), Net::new().conv3()),
+        ("H32", plus(vec![1, 4, 8, 8]), plus(vec![1, 4, 1, 1])),
+        ("H33", with_coordinates(true), with_coordinates(false)),
+        (
+            "H35",
+            to_size("Reshape", &[1, 4, 64, 64], &[]),
+            Net::new().conv3(),
+        ),
+        ("H37", Net::new().op("LSTM", vec![]), Net::new().conv3()),
+        ("H39", selected(3), selected(1)),
+    ];
+    for (code, hazard, near_miss) in cases {
+        assert_eq!(hazards(hazard), [code], "the hazard");
+        let missed = hazards(near_miss);
+        assert!(
+            missed.is_empty(),
+            "{code}: the near miss is flagged as {missed:?}"
+        );
+    }
+    let sized = |kernel| declaring(pooled(kernel), [fixed(1), fixed(4), fixed(64), fixed(64)]);
+    assert_eq!(hazards_of(&sized(32)), ["H23"]);
+    assert!(hazards_of(&sized(2)).is_empty());
+}
+
+#[test]
+fn statistics_of_the_input_and_of_the_batch_are_warnings_of_their_own() {
+    let normalized = |net: Net, over: &[i64]| {
+        let image = net.end();
+        let net = net.op("ReduceMean", axes(over));
+        let mean = net.end();
+        net.from(&image).op_with("Sub", &[&mean], vec![])
+    };
+    assert_eq!(hazards(normalized(Net::new(), &[2, 3])), ["H43"]);
+    assert_eq!(hazards(normalized(Net::new().conv3(), &[2, 3])), ["H21"]);
+    assert!(hazards(normalized(Net::new(), &[1])).is_empty());
+    let batch = |n: DimValue| {
+        let side = |name: &str| DimValue::DimParam(name.into());
+        declaring(
+            Net::new().op("ReduceMean", axes(&[0])),
+            [n, fixed(4), side("h"), side("w")],
+        )
+    };
+    assert_eq!(hazards_of(&batch(DimValue::DimParam("n".into()))), ["H44"]);
+    assert!(hazards_of(&batch(fixed(1))).is_empty());
+}
+
+#[test]
+fn what_asks_for_an_aligned_grid_is_a_note() {
+    let notes = |net: Net| -> Vec<&'static str> {
+        let findings = lint(&net.model());
+        assert!(
+            findings.iter().all(|f| f.severity == Severity::Note),
+            "{findings:?}"
+        );
+        let codes = findings.iter().map(|f| f.code);
+        codes
+            .filter(|code| !["H01", "H02"].contains(code))
+            .collect()
+    };
+    let max_pool = |ceil: i64| {
+        Net::new().op(
+            "MaxPool",
+            vec![
+                attribute::ints("kernel_shape", &[2, 2]),
+                attribute::ints("strides", &[2, 2]),
+                attribute::int("ceil_mode", ceil),
+            ],
+        )
+    };
+    let skip = |net: Net| {
+        let image = net.end();
+        net.down().conv_transpose(2, 2, 0).add(&image)
+    };
+    assert_eq!(notes(max_pool(1)), ["H03"]);
+    assert!(notes(max_pool(0)).is_empty());
+    assert_eq!(notes(Net::new().unshuffle(2)), ["H04", "H36"]);
+    assert!(notes(Net::new().shuffle(2)).is_empty());
+    assert_eq!(notes(Net::new().bilinear(1.5)), ["H08"]);
+    assert!(notes(Net::new().bilinear(2.0)).is_empty());
+    assert_eq!(notes(skip(Net::new().conv3())), ["H36"]);
 }
 
 #[test]

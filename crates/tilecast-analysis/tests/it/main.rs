@@ -6,8 +6,10 @@
 )]
 
 mod exactness;
+mod exports;
 mod halo;
 mod lint;
 mod refusals;
 mod signal;
 mod support;
+mod windows;

@@ -20,6 +20,13 @@ fn what_cannot_be_tiled_is_refused_by_name() {
         let shape = net.integers(&[0, 2, -1]);
         net.op_with("Reshape", &[&shape], vec![])
     };
+    let gridded = {
+        let mut net = Net::new();
+        let shape = net.integers(&[0, 0, 8, -1, 0]);
+        let axis = net.integers(&[2]);
+        net.op_with("Unsqueeze", &[&axis], vec![])
+            .op_with("Reshape", &[&shape], vec![])
+    };
     let rolled = {
         let net = Net::new();
         net.op_with("Concat", &["x"], vec![attribute::int("axis", 3)])
@@ -29,18 +36,12 @@ fn what_cannot_be_tiled_is_refused_by_name() {
         let table = net.constant(&Tensor::from_f32(vec![1, 4, 8, 8], &[0.0; 256]));
         net.add(&table)
     };
-    let grid = {
-        let net = Net::new().op("Shape", vec![]).op("ConstantOfShape", vec![]);
-        let grid = net.end();
-        net.from("x").add(&grid)
-    };
     let fixed_size = {
         let mut net = Net::new();
         let sizes = net.integers(&[1, 4, 512, 512]);
         net.op_with("Resize", &["", "", &sizes], vec![])
     };
     let valid = Net::new().conv_of([CHANNELS; 2], 3, 1, 0);
-    let one_axis = Net::new().op("ReduceMean", vec![attribute::ints("axes", &[2])]);
     let cases = [
         (
             "unknown operator",
@@ -48,11 +49,16 @@ fn what_cannot_be_tiled_is_refused_by_name() {
             unsupported,
             "\"n0\" (Einsum)",
         ),
-        ("attention", attention, unsupported, "(MatMul)"),
-        ("reshape", reshaped, unsupported, "(Reshape)"),
+        ("attention", attention, unsupported, "no output is an image"),
+        ("tokens", reshaped, unsupported, "no output is an image"),
+        (
+            "a grid of parts",
+            gridded,
+            size_dependent,
+            "(Reshape): it splits rows",
+        ),
         ("concatenation of columns", rolled, unsupported, "(Concat)"),
         ("learned positions", embedding, size_dependent, "(Add)"),
-        ("coordinate grid", grid, unsupported, "depends on no pixel"),
         (
             "resize to a fixed size",
             fixed_size,
@@ -60,7 +66,6 @@ fn what_cannot_be_tiled_is_refused_by_name() {
             "(Resize)",
         ),
         ("cropped output", valid, unsupported, "output `v0`"),
-        ("reduced rows", one_axis, unsupported, "(ReduceMean)"),
         (
             "no image output",
             Net::new().op("GlobalAveragePool", vec![]),

@@ -1,9 +1,12 @@
 //! `tilecast lint`.
 
+mod github;
+mod sarif;
+
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use tilecast::{Failure, LintOutcome};
+use tilecast::{Context, Failure, LintOutcome, ProbeCheck, Probing};
 
 use super::json;
 use crate::printer::Output;
@@ -17,24 +20,40 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
     /// The same as `--format json`.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Run the model on small images of noise, and report where that disagrees with what the graph says.
+    #[arg(long)]
+    probe: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// Text.
+    #[value(alias = "text")]
     Human,
     /// One JSON document.
     Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations of GitHub Actions.
+    Github,
 }
 
 impl Arguments {
-    pub(super) fn run(self) -> Result<Output, Failure> {
-        let outcome = tilecast::lint(&self.model)?;
-        let text = match self.format {
-            Format::Human if !self.json => human(&outcome),
-            _ => json(&outcome)?,
+    pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
+        let probing = if self.probe {
+            Probing::Run
+        } else {
+            Probing::None
+        };
+        let outcome = tilecast::lint(&self.model, probing, cx)?;
+        let format = if self.json { Format::Json } else { self.format };
+        let text = match format {
+            Format::Human => human(&outcome),
+            Format::Json => json(&outcome)?,
+            Format::Sarif => json(&sarif::document(&outcome))?,
+            Format::Github => github::annotations(&outcome),
         };
         Ok(Output::gated(text, !outcome.has_errors()))
     }
@@ -50,6 +69,15 @@ fn human(outcome: &LintOutcome) -> String {
             finding.severity, finding.code, finding.node, finding.message, finding.help
         );
     }
+    for check in outcome.probes.iter().flatten() {
+        let _ = writeln!(
+            text,
+            "probe[{}] {}: {}",
+            check.probe,
+            verdict(check),
+            check.message
+        );
+    }
     let _ = writeln!(
         text,
         "{}: {} finding(s); `tilecast explain CODE` says more",
@@ -57,4 +85,12 @@ fn human(outcome: &LintOutcome) -> String {
         outcome.findings.len()
     );
     text
+}
+
+fn verdict(check: &ProbeCheck) -> &'static str {
+    match check.agrees {
+        Some(true) => "agrees",
+        Some(false) => "DISAGREES with the verdict",
+        None => "not run",
+    }
 }

@@ -142,9 +142,8 @@ fn inspect_states_geometry_and_memory() {
 }
 
 #[test]
-fn inspect_says_what_it_can_of_every_export() {
+fn inspect_knows_how_to_tile_every_export() {
     let exports = repository().join("models/exports");
-    let mut n_without_tiling = 0;
     for entry in fs::read_dir(exports).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "onnx") {
@@ -168,21 +167,9 @@ fn inspect_says_what_it_can_of_every_export() {
         );
         let unknown =
             ["halo_px", "alignment_px", "scale", "tiling_class"].map(|key| facts[key].is_null());
-        if facts["tiling_note"].is_null() {
-            assert_eq!(unknown, [false; 4], "{name}");
-        } else {
-            // Attention works on reshaped pixels; the note names the first node that does.
-            let note = facts["tiling_note"].as_str().unwrap();
-            assert!(note.contains("(Reshape)"), "{name}: {note}");
-            assert!(
-                name.starts_with("swinir") || name.starts_with("restormer"),
-                "{name}"
-            );
-            assert_eq!(unknown, [true; 4], "{name}");
-            n_without_tiling += 1;
-        }
+        assert!(facts["tiling_note"].is_null(), "{name}: {facts}");
+        assert_eq!(unknown, [false; 4], "{name}");
     }
-    assert_eq!(n_without_tiling, 4);
 }
 
 #[test]
@@ -212,6 +199,48 @@ fn lint_lists_the_twelve_global_poolings_of_the_denoiser() {
     );
     let same = folder.succeed_with_json(&format!("lint {NAFNET} --format json"));
     assert_eq!(same, document);
+}
+
+#[test]
+fn lint_speaks_sarif_and_annotations() {
+    let folder = Folder::new();
+    folder.write(NAFNET, sample_model(NAFNET));
+    let document = folder.succeed_with_json(&format!("lint {NAFNET} --format sarif"));
+    assert_eq!(document["version"], "2.1.0");
+    let run = &document["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), 16);
+    for result in results {
+        let index = result["ruleIndex"].as_u64().unwrap() as usize;
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        let location = &result["locations"][0];
+        assert_eq!(
+            location["physicalLocation"]["artifactLocation"]["uri"],
+            NAFNET
+        );
+        assert!(location["logicalLocations"][0]["fullyQualifiedName"].is_string());
+    }
+    let text = folder
+        .succeed(&format!("lint {NAFNET} --format github"))
+        .stdout;
+    let warnings = text
+        .lines()
+        .filter(|line| line.starts_with(&format!("::warning file={NAFNET},title=H21 ")));
+    assert_eq!(warnings.count(), 12);
+    assert!(text.lines().all(|line| line.starts_with("::")), "{text}");
+}
+
+#[test]
+fn lint_with_probes_runs_the_model() {
+    let folder = Folder::new();
+    folder.write(SRVGG, sample_model(SRVGG));
+    let document = folder.succeed_with_json(&format!("lint {SRVGG} --probe --json"));
+    let probes = document["probes"].as_array().unwrap();
+    let agreed = probes.iter().filter(|p| p["agrees"] == true).count();
+    assert_eq!((probes.len(), agreed), (5, 4), "{probes:?}");
+    let text = folder.succeed(&format!("lint {SRVGG} --probe")).stdout;
+    assert!(text.contains("probe[aligned-tile] agrees: "), "{text}");
 }
 
 #[test]

@@ -118,7 +118,10 @@ fn unknown_verbs_flags_and_values_are_usage_errors() {
         ("quantize recipe.yaml --ouut out", "'--out'"),
         ("quantize", "<RECIPE>"),
         ("quantize recipe.yaml --set tiling", "no `=`"),
-        ("lint srvgg-x2.onnx --format xml", "human, json"),
+        (
+            "lint srvgg-x2.onnx --format xml",
+            "human, json, sarif, github",
+        ),
         (
             "convert srvgg-x2.onnx --to int7 -o new.onnx",
             "fp16, bf16, int8",

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use super::call::{Call, Inferred, contradiction};
+use super::call::{Call, Halt, Inferred, contradiction};
 use super::extent::Extent;
 use super::fact::Fact;
 use super::size::{broadcast, differ, show};
@@ -41,6 +41,46 @@ fn check_inner(a: &Extent, b: &Extent, left: &[Extent], right: &[Extent]) -> Inf
         return contradiction(format!("{left} and {right} have no matrix product"));
     }
     Ok(())
+}
+
+/// `Einsum` with an explicit result and without ellipses: each letter has one extent.
+pub(super) fn einsum(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
+    let equation = call.node().string("equation")?.unwrap_or_default();
+    let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_plain = |c: char| c.is_ascii_alphabetic() || c == ',';
+    let (operands, result) = equation.split_once("->").ok_or(Halt::Unknown)?;
+    if !operands.chars().all(is_plain) {
+        return Err(Halt::Unknown);
+    }
+    let mut extents: Vec<(char, Extent)> = Vec::new();
+    for (slot, term) in operands.split(',').enumerate() {
+        let dims = call.dims(slot)?;
+        if dims.len() != term.chars().count() {
+            let dims = show(dims);
+            return contradiction(format!("`{term}` of its equation does not fit {dims}"));
+        }
+        for (letter, extent) in term.chars().zip(dims) {
+            match extents.iter_mut().find(|(known, _)| *known == letter) {
+                None => extents.push((letter, extent.clone())),
+                // An extent of 1 stands for any.
+                Some((_, known)) => {
+                    let joined = broadcast(
+                        unknowns,
+                        std::slice::from_ref(known),
+                        std::slice::from_ref(extent),
+                    )?;
+                    *known = joined.into_iter().next().ok_or(Halt::Unknown)?;
+                }
+            }
+        }
+    }
+    let dims = result.chars().map(|letter| {
+        let extent = extents.iter().find(|(known, _)| *known == letter);
+        extent
+            .map(|(_, extent)| extent.clone())
+            .ok_or(Halt::Unknown)
+    });
+    Ok(vec![Fact::of_dims(dims.collect::<Result<_, _>>()?)])
 }
 
 pub(super) fn gemm(call: &Call<'_>, _: &mut Unknowns) -> Inferred {

@@ -123,6 +123,7 @@ pub(super) fn rule(op: &str) -> Option<Rule> {
         "MatMul" | "MatMulInteger" => linear::mat_mul,
         "QLinearMatMul" => linear::qlinear_mat_mul,
         "Gemm" => linear::gemm,
+        "Einsum" => linear::einsum,
 
         // Another sampling grid.
         "Resize" => resample::resize,

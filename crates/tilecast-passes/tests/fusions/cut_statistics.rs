@@ -369,6 +369,7 @@ fn statistics_of_a_half_precision_model_are_taken_in_float32() {
         .node("Add", &["n", "p"], &["y"]);
     let mut model = network.build();
     let request = PlanRequest {
+        ranges: tilecast_passes::RangeSource::Static,
         precision: Precision::Fp16,
         target: target_by_name("generic").unwrap(),
         pins: tilecast_passes::Pins {

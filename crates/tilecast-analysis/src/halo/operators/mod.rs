@@ -1,15 +1,18 @@
 //! The one table from operator name to its effect on pixels (default domain). What is not in it is refused by name.
 
-mod layout;
+mod arrange;
+mod contraction;
 mod pointwise;
 mod resample;
 mod statistics;
 mod window;
 
 use super::TilingClass;
-use super::axis_map::AxisMap;
+use super::axis_map::{AxisMap, Path};
 use super::error::Refusal;
-use super::trace::{Effect, Grid, Motion, Site};
+use super::layout::{Digit, Factor, Layout};
+use super::ratio::Ratio;
+use super::trace::{Effect, Site};
 
 /// What a node does to the pixels among its inputs.
 pub(super) fn effect(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
@@ -26,21 +29,27 @@ pub(super) fn effect(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
         "Resize" | "Upsample" => resample::resize(site),
         // Where they read is decided by data, or what they give by chance.
         "GridSample" | "DeformConv" | "RandomNormalLike" | "RandomUniformLike" | "Bernoulli" => {
-            unbounded(site, TilingClass::E)
+            Ok(Effect::moves(site.layout(0)?).in_class(TilingClass::E))
         }
 
-        "Pad" => layout::pad(site),
-        "Slice" => layout::slice(site),
-        "Split" => layout::along_other_axis(site, 0),
-        "TopK" => layout::along_other_axis(site, -1),
-        "Concat" => layout::concat(site),
-        "Transpose" => layout::transpose(site),
-        "Squeeze" => layout::squeeze(site),
-        "Unsqueeze" => layout::unsqueeze(site),
-        "Gather" => layout::gather(site),
-        "MatMul" => pointwise::mat_mul(site),
+        "Pad" => window::pad(site),
+        "Slice" => window::slice(site),
+        "Split" => arrange::along_channels(site, 0),
+        "TopK" => arrange::along_channels(site, -1),
+        "Concat" => arrange::concat(site),
+        "Transpose" => arrange::transpose(site),
+        "Squeeze" => arrange::squeeze(site),
+        "Unsqueeze" => arrange::unsqueeze(site),
+        "Reshape" | "Flatten" => arrange::reshape(site),
+        "Expand" => arrange::expand(site),
+        "Tile" => arrange::tile(site),
+        "Gather" => arrange::gather(site),
 
-        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => Ok(Effect::Reduction),
+        "MatMul" => contraction::mat_mul(site),
+        "Gemm" => contraction::gemm(site),
+        "Einsum" => contraction::einsum(site),
+
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => statistics::global_pool(site),
         "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp"
         | "ReduceSumSquare" | "ReduceSum" | "ReduceProd" | "ReduceMin" | "ReduceMax" => {
             statistics::reduce(site)
@@ -50,10 +59,11 @@ pub(super) fn effect(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
         "LayerNormalization" | "RMSNormalization" => statistics::layer_norm(site),
         "MeanVarianceNormalization" => statistics::mean_variance(site),
         "LpNormalization" => statistics::lp_norm(site),
-        "LRN" => layout::along_other_axis(site, 1),
+        "LRN" => statistics::local_response(site),
         "BatchNormalization" => statistics::batch_norm(site),
-        "InstanceNormalization" | "GroupNormalization" | "DynamicQuantizeLinear" => {
-            Ok(Effect::WithStatistics(stay(site.only_grid()?)))
+        "InstanceNormalization" | "GroupNormalization" => statistics::instance_norm(site),
+        "DynamicQuantizeLinear" => {
+            Ok(Effect::reads(site.only_layout()?, Default::default()).in_class(TilingClass::C))
         }
         "CumSum" => statistics::cumulative_sum(site),
         "Dropout" => pointwise::dropout(site),
@@ -69,40 +79,81 @@ fn refuse<T>() -> Result<T, Refusal> {
     ))
 }
 
-/// Positions stay where they are.
-fn stay(grid: Grid) -> Motion {
-    Motion {
-        axes: grid.axes,
-        maps: [AxisMap::Same; 2],
-    }
+/// The operand with rows and columns on one axis each and channels without positions, and its row and column axis; the
+/// paths lead from there to the operand as it is.
+fn as_grid(site: &Site<'_, '_>) -> Result<(Layout, [usize; 2], [Path; 2]), Refusal> {
+    let layout = site.only_layout()?;
+    let other = |axis: &usize| {
+        !(0..2).any(|side| {
+            layout
+                .digits(side)
+                .any(|(a, d)| a == *axis && d.is_leading())
+        })
+    };
+    let channels: Vec<usize> = (0..layout.axes.len()).filter(other).collect();
+    let (layout, paths) = layout.settled(&channels)?;
+    let axes = layout.grid_axes().ok_or_else(|| {
+        Refusal::unsupported(
+            "rows and columns are not one axis each here, and its effect on tiles is not known for other layouts",
+        )
+    })?;
+    Ok((layout, axes, paths))
 }
 
-/// An operator that reads pixels from anywhere.
-fn unbounded(site: &Site<'_, '_>, class: TilingClass) -> Result<Effect, Refusal> {
-    let grid = site
-        .grid(0)
-        .ok_or_else(|| Refusal::unsupported("its input 0 carries no pixels"))?;
-    Ok(Effect::Unbounded(class, stay(grid)))
-}
-
-/// Requires the axis order [N, C, rows, columns], which windows and the like are defined on.
-fn require_nchw(grid: Grid) -> Result<(), Refusal> {
-    if grid.axes == [2, 3] {
-        return Ok(());
+/// As [`as_grid`], in the axis order [N, C, rows, columns], which windows and the like are defined on.
+fn as_nchw(site: &Site<'_, '_>) -> Result<(Layout, [Path; 2]), Refusal> {
+    let (layout, axes, paths) = as_grid(site)?;
+    if axes == [2, 3] && layout.axes.len() == 4 {
+        return Ok((layout, paths));
     }
     Err(Refusal::unsupported(format!(
         "rows and columns are its axes {} and {}; only [N, C, rows, columns] is supported here",
-        grid.axes[0], grid.axes[1]
+        axes[0], axes[1]
     )))
+}
+
+/// The effect of these maps on a grid of rows and columns.
+fn resampled(
+    mut layout: Layout,
+    axes: [usize; 2],
+    maps: [AxisMap; 2],
+    inner: [Path; 2],
+) -> Result<Effect, Refusal> {
+    let mut paths = inner;
+    for side in 0..2 {
+        let stride = maps[side].stride().zip(layout.stride[side]);
+        let stride = stride.and_then(|(a, b): (Ratio, Ratio)| a.times(b));
+        layout.stride[side] =
+            Some(stride.ok_or_else(|| Refusal::unsupported("its stride is too large"))?);
+        // The extent is that of the shape, which the walk fills in.
+        let extent = layout.axes[axes[side]]
+            .first()
+            .map_or([0, 1], |f| f.extent());
+        layout.axes[axes[side]] = vec![Factor::Digit(Digit {
+            side,
+            unit: 1,
+            extent,
+        })];
+        paths[side] = Path::from(maps[side]).followed_by(std::mem::take(&mut paths[side]));
+    }
+    Ok(Effect::reads(layout, paths))
 }
 
 /// An axis counted from the end where negative.
 fn resolve(axis: i64, rank: usize) -> Result<usize, Refusal> {
-    let resolved = if axis < 0 { axis + rank as i64 } else { axis };
-    usize::try_from(resolved)
-        .ok()
+    let resolved = if axis < 0 {
+        axis.checked_add(rank as i64)
+    } else {
+        Some(axis)
+    };
+    resolved
+        .and_then(|a| usize::try_from(a).ok())
         .filter(|&a| a < rank)
         .ok_or_else(|| Refusal::unsupported(format!("its axis {axis} is out of range")))
+}
+
+fn resolve_all(axes: &[i64], rank: usize) -> Result<Vec<usize>, Refusal> {
+    axes.iter().map(|&axis| resolve(axis, rank)).collect()
 }
 
 /// Integers from an attribute, or from an input that does not depend on the image.

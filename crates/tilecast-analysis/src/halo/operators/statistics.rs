@@ -1,107 +1,161 @@
-//! Reductions and normalizations: local over channels, statistics of the image over rows and columns.
+//! Reductions and normalizations: local over channels and inside windows, statistics of the image over rows and columns.
 
 use super::super::TilingClass;
 use super::super::error::Refusal;
-use super::super::trace::{Effect, Grid, Site};
-use super::layout::without;
-use super::{constant_integers, resolve, stay};
+use super::super::layout::Layout;
+use super::super::trace::{Effect, Site};
+use super::arrange::without;
+use super::{constant_integers, resolve, resolve_all};
 
 pub(super) fn reduce(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
-    let rank = site.dims(0)?.len();
+    let layout = site.only_layout()?;
+    let rank = layout.axes.len();
     let named = constant_integers(site, "axes", 1)?.filter(|axes| !axes.is_empty());
     let axes = match named {
         Some(axes) => resolve_all(&axes, rank)?,
         None if site.node.int("noop_with_empty_axes")?.unwrap_or(0) != 0 => {
-            return Ok(Effect::Local(stay(grid)));
+            return Ok(Effect::moves(layout));
         }
         None => (0..rank).collect(),
     };
-    reduced(site, grid, &axes)
+    reduced(site, &axes)
 }
 
 pub(super) fn arg(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
     let axis = resolve(site.node.int("axis")?.unwrap_or(0), site.dims(0)?.len())?;
-    reduced(site, grid, &[axis])
+    reduced(site, &[axis])
 }
 
-fn reduced(site: &Site<'_, '_>, grid: Grid, axes: &[usize]) -> Result<Effect, Refusal> {
-    match grid.axes.map(|axis| axes.contains(&axis)) {
-        [true, true] => Ok(Effect::Reduction),
-        [false, false] if site.node.int("keepdims")?.unwrap_or(1) != 0 => {
-            Ok(Effect::Local(stay(grid)))
+pub(super) fn global_pool(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
+    let axes: Vec<usize> = (2..site.dims(0)?.len()).collect();
+    let layout = site.only_layout()?;
+    let (layout, effect) = statistic(layout, &axes)?;
+    Ok(Effect { layout, ..effect })
+}
+
+fn reduced(site: &Site<'_, '_>, axes: &[usize]) -> Result<Effect, Refusal> {
+    let (layout, effect) = statistic(site.only_layout()?, axes)?;
+    let layout = match site.node.int("keepdims")?.unwrap_or(1) {
+        0 => without(&layout, axes)?,
+        _ => layout,
+    };
+    Ok(Effect { layout, ..effect })
+}
+
+/// The layout after a reduction over these axes, which are kept with extent 1, and what the reduction reads.
+fn statistic(mut layout: Layout, axes: &[usize]) -> Result<(Layout, Effect), Refusal> {
+    let mut is_global = axes.iter().any(|&axis| layout.follows_image(axis));
+    for side in 0..2 {
+        let over_image = layout
+            .digits(side)
+            .any(|(axis, d)| axes.contains(&axis) && d.is_leading());
+        if !over_image {
+            continue;
         }
-        [false, false] => without(grid, axes),
-        _ => Err(Refusal::unsupported(
-            "it reduces rows or columns and not both; its effect on tiles is not known",
-        )),
+        is_global = true;
+        if layout.digits(side).any(|(axis, _)| !axes.contains(&axis)) {
+            return Err(Refusal::unsupported(
+                "it reduces windows and keeps the positions inside them; its effect on tiles is not known",
+            ));
+        }
+        layout.stride[side] = None;
+        layout.roll[side] = None;
     }
-}
-
-fn resolve_all(axes: &[i64], rank: usize) -> Result<Vec<usize>, Refusal> {
-    axes.iter().map(|&axis| resolve(axis, rank)).collect()
+    // The axes that the image fills are gone; what is left of the others counts whole windows.
+    for &axis in axes {
+        if layout.follows_image(axis) {
+            layout.axes[axis].clear();
+        }
+    }
+    let (mut layout, paths) = layout.settled(axes)?;
+    for &axis in axes {
+        layout.axes[axis].clear();
+    }
+    let effect = Effect::reads(layout.clone(), paths);
+    Ok((
+        layout,
+        Effect {
+            class: is_global.then_some(TilingClass::C),
+            ..effect
+        },
+    ))
 }
 
 /// Same shape, with a statistic over these axes.
-fn normalized(grid: Grid, mut axes: impl Iterator<Item = usize>) -> Effect {
-    if axes.any(|axis| grid.axes.contains(&axis)) {
-        Effect::WithStatistics(stay(grid))
+fn normalized(layout: Layout, axes: &[usize]) -> Effect {
+    let is_global = axes.iter().any(|&axis| layout.follows_image(axis));
+    let paths = if is_global {
+        Default::default()
     } else {
-        Effect::Local(stay(grid))
+        layout.blocks(axes)
+    };
+    Effect {
+        class: is_global.then_some(TilingClass::C),
+        ..Effect::reads(layout, paths)
     }
 }
 
 pub(super) fn softmax(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
-    let rank = site.dims(0)?.len();
+    let layout = site.only_layout()?;
+    let rank = layout.axes.len();
     // Before opset 13 all axes from this one on were one.
     if site.opset < 13 {
         let axis = resolve(site.node.int("axis")?.unwrap_or(1), rank)?;
-        return Ok(normalized(grid, axis..rank));
+        return Ok(normalized(layout, &(axis..rank).collect::<Vec<_>>()));
     }
     let axis = resolve(site.node.int("axis")?.unwrap_or(-1), rank)?;
-    Ok(normalized(grid, std::iter::once(axis)))
+    Ok(normalized(layout, &[axis]))
 }
 
 pub(super) fn layer_norm(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
-    let rank = site.dims(0)?.len();
+    let layout = site.only_layout()?;
+    let rank = layout.axes.len();
     let axis = resolve(site.node.int("axis")?.unwrap_or(-1), rank)?;
-    Ok(normalized(grid, axis..rank))
+    Ok(normalized(layout, &(axis..rank).collect::<Vec<_>>()))
 }
 
 pub(super) fn mean_variance(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
+    let layout = site.only_layout()?;
     let axes = site.node.ints("axes")?.unwrap_or(&[0, 2, 3]);
-    let axes = resolve_all(axes, site.dims(0)?.len())?;
-    Ok(normalized(grid, axes.into_iter()))
+    let axes = resolve_all(axes, layout.axes.len())?;
+    Ok(normalized(layout, &axes))
 }
 
 pub(super) fn lp_norm(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
-    let axis = resolve(site.node.int("axis")?.unwrap_or(-1), site.dims(0)?.len())?;
-    Ok(normalized(grid, std::iter::once(axis)))
+    let layout = site.only_layout()?;
+    let axis = resolve(site.node.int("axis")?.unwrap_or(-1), layout.axes.len())?;
+    Ok(normalized(layout, &[axis]))
+}
+
+/// `LRN`: over neighbouring channels.
+pub(super) fn local_response(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
+    Ok(normalized(site.only_layout()?, &[1]))
+}
+
+/// `InstanceNormalization`, and over channels of a group too, `GroupNormalization`.
+pub(super) fn instance_norm(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
+    let layout = site.only_layout()?;
+    let axes: Vec<usize> = (2..layout.axes.len()).collect();
+    Ok(normalized(layout, &axes))
 }
 
 /// Inference mode is an affine map; training mode takes the statistics of the tile.
 pub(super) fn batch_norm(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let motion = stay(site.only_grid()?);
+    let layout = site.only_layout()?;
     Ok(if crate::rules::is_training_batch_norm(site.node) {
-        Effect::WithStatistics(motion)
+        Effect::reads(layout, Default::default()).in_class(TilingClass::C)
     } else {
-        Effect::Local(motion)
+        Effect::moves(layout)
     })
 }
 
 pub(super) fn cumulative_sum(site: &Site<'_, '_>) -> Result<Effect, Refusal> {
-    let grid = site.only_grid()?;
+    let layout = site.only_layout()?;
     let axis = constant_integers(site, "axis", 1)?.unwrap_or_default();
-    let axes = resolve_all(&axis, site.dims(0)?.len())?;
-    let over_positions = axes.iter().any(|axis| grid.axes.contains(axis));
-    Ok(if over_positions || axes.is_empty() {
-        Effect::Unbounded(TilingClass::D, stay(grid))
-    } else {
-        Effect::Local(stay(grid))
+    let axes = resolve_all(&axis, layout.axes.len())?;
+    let effect = normalized(layout, &axes);
+    Ok(match effect.class {
+        None if !axes.is_empty() => effect,
+        _ => effect.in_class(TilingClass::D),
     })
 }
