@@ -256,12 +256,11 @@ impl Setting {
     fn new(case: &Case) -> Result<Self, BenchError> {
         let failed = |e: Box<dyn std::error::Error>| BenchError::step(case.name, e);
         let model = Model::load(&checkout().join(case.path)).map_err(|e| failed(e.into()))?;
-        let (halo_px, alignment_px) = match case.geometry {
-            Some(geometry) => geometry,
-            None => {
-                let analysis = analyze(&model).map_err(|e| failed(e.into()))?;
-                (analysis.halo_px.unwrap_or(0), analysis.alignment_px)
-            }
+        let (halo_px, alignment_px) = if let Some(geometry) = case.geometry {
+            geometry
+        } else {
+            let analysis = analyze(&model).map_err(|e| failed(e.into()))?;
+            (analysis.halo_px.unwrap_or(0), analysis.alignment_px)
         };
         let swept = cut_statistics(&model, alignment_px).map_err(|e| failed(e.into()))?;
         Ok(Self {
@@ -343,7 +342,7 @@ impl Setting {
                     let start = Instant::now();
                     match compare_images(&whole, tiled, Values::Unclamped) {
                         Ok(comparison) => {
-                            psnr_db.push(comparison.error.psnr_db(1.0).unwrap_or(f64::NAN))
+                            psnr_db.push(comparison.error.psnr_db(1.0).unwrap_or(f64::NAN));
                         }
                         Err(error) => compared = Err(error),
                     }
