@@ -38,7 +38,7 @@ pub use functions::{InlineError, inline_functions};
 pub use graph::{Graph, NodeId, Use, node_path};
 pub use model::{LoadError, LoadErrorKind, Model};
 pub use opset::{UpgradeError, upgrade_opset};
-pub use patch::{ApplyError, Patch};
+pub use patch::{ApplyError, Patch, value_info};
 pub use save::{LARGEST_SINGLE_FILE, SaveError, SaveOptions, write_atomically};
 pub use shapes::{
     Arrangement, Extent, Facts, InferShapesError, InputExtents, Remainder, ShapeMap, arrange,

@@ -264,8 +264,10 @@ impl Patch {
     }
 }
 
-/// The record of a tensor's type and shape.
-fn value_info(name: &str, data_type: crate::DataType, dims: Vec<DimValue>) -> ValueInfoProto {
+/// A tensor by name, element type and shape, sizes as numbers or names: for graph inputs and outputs, and for
+/// `value_info`.
+#[must_use]
+pub fn value_info(name: &str, data_type: crate::DataType, dims: Vec<DimValue>) -> ValueInfoProto {
     let dim = dims.into_iter().map(|value| {
         Dimension::from(DimensionFields {
             value: Some(value),

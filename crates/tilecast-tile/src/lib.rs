@@ -30,6 +30,8 @@ mod value_range;
 mod crop;
 mod session_cache;
 
+mod in_flight;
+mod pixels;
 mod runtime;
 mod sweeps;
 

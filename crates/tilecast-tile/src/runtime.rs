@@ -8,7 +8,7 @@
 //! either: tiles are taken in order, so the first one that must fail has been taken before any later one was.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tilecast_exec::{Engine, HostTensor, LoadError, RunError, Session, SessionOptions};
@@ -16,6 +16,8 @@ use tilecast_onnx::Model;
 use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
 
 use crate::crop::crop_tile;
+use crate::in_flight::{InFlight, Pass};
+use crate::pixels::Pixels;
 use crate::session_cache::{InputDims, SessionCache};
 use crate::{Colour, PlanarImage, Rect, Size, Tile, TilePlan, ValueRange};
 
@@ -144,8 +146,7 @@ pub struct TiledRunner<'a> {
     pub(crate) input_name: String,
     pub(crate) output_name: String,
     pub(crate) value_range: ValueRange,
-    max_workers: Option<NonZeroUsize>,
-    memory_bytes: Option<u64>,
+    in_flight: InFlight,
     sessions: Mutex<SessionCache>,
 }
 
@@ -167,8 +168,7 @@ impl<'a> TiledRunner<'a> {
             input_name,
             output_name,
             value_range,
-            max_workers: None,
-            memory_bytes: None,
+            in_flight: InFlight::default(),
             sessions: Mutex::default(),
         })
     }
@@ -176,35 +176,27 @@ impl<'a> TiledRunner<'a> {
     /// The same runner with at most this many tiles in flight, for a memory budget; otherwise one per thread of the
     /// rayon pool that it is called from.
     #[must_use]
-    pub fn with_max_workers(self, max_workers: NonZeroUsize) -> Self {
-        Self {
-            max_workers: Some(max_workers),
-            ..self
-        }
+    pub fn with_max_workers(mut self, max_workers: NonZeroUsize) -> Self {
+        self.in_flight.most = Some(max_workers);
+        self
     }
 
     /// The same runner with no more tiles in flight than their predicted peaks fit into this many bytes, but always one.
     #[must_use]
-    pub fn with_memory_limit(self, bytes: u64) -> Self {
-        Self {
-            memory_bytes: Some(bytes),
-            ..self
-        }
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.in_flight.memory_bytes = Some(bytes);
+        self
     }
 
     /// Tiles of this plan that will be in flight at once when called from the current rayon pool.
     #[must_use]
     pub fn n_workers(&self, plan: &TilePlan) -> usize {
-        let limit = self.max_workers.map_or(usize::MAX, NonZeroUsize::get);
-        rayon::current_num_threads().min(limit).min(plan.n_tiles())
+        self.in_flight.of_plan(plan)
     }
 
     /// Tiles whose predicted peaks fit into the memory limit together, but at least one.
     pub(crate) fn n_fitting(&self, session: &dyn Session) -> usize {
-        self.memory_bytes.map_or(usize::MAX, |bytes| {
-            let per_tile = session.peak_live_bytes().max(1) as u64;
-            usize::try_from(bytes / per_tile).map_or(usize::MAX, |n| n.max(1))
-        })
+        self.in_flight.fitting(session)
     }
 
     /// Planes of an image that the network takes: what the model says, 3 where it says nothing.
@@ -256,173 +248,32 @@ impl<'a> TiledRunner<'a> {
                 found: image.size(),
             });
         }
-        let run = Run {
-            session: self.session(plan, image.channels())?,
-            image,
+        let session = self.session(plan, image.channels())?;
+        let pass = Pass {
             plan,
-            value_range: self.value_range,
-            next_tile: AtomicUsize::new(0),
-            stopped: AtomicBool::new(false),
-            state: Mutex::default(),
+            n_workers: self.in_flight.workers(plan, session.as_ref(), control),
+            control,
+            n_before: 0,
+            n_all: plan.n_tiles(),
         };
-        let fitting = self.n_fitting(run.session.as_ref());
-        let limit = control.max_workers.map_or(usize::MAX, NonZeroUsize::get);
-        rayon::scope(|scope| {
-            for _ in 0..self.n_workers(plan).min(fitting).min(limit) {
-                scope.spawn(|_| run.work(control));
-            }
-        });
-        let state = run
-            .state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, error)) = state.failure {
-            return Err(error);
-        }
-        let output = PlanarImage::new(
-            state.channels,
-            plan.output_px(),
-            state.output,
-            image.bit_depth(),
-        );
-        Ok(output.with_icc_profile(image.icc_profile().cloned()))
-    }
-}
-
-/// What the workers of one run share.
-struct Run<'a> {
-    session: Arc<dyn Session>,
-    image: &'a PlanarImage,
-    plan: &'a TilePlan,
-    value_range: ValueRange,
-    next_tile: AtomicUsize,
-    stopped: AtomicBool,
-    state: Mutex<RunState>,
-}
-
-/// What the workers of one run write.
-#[derive(Default)]
-struct RunState {
-    n_done: usize,
-    /// Planes of the output, 0 until the first tile says how many there are.
-    channels: usize,
-    /// `[C, H, W]`; empty until then.
-    output: Vec<f32>,
-    /// The failure of the lowest tile so far.
-    failure: Option<(usize, RunTiledError)>,
-}
-
-impl Run<'_> {
-    /// Takes tiles until none is left or the run is stopped.
-    fn work(&self, control: &RunControl<'_>) {
-        let n_tiles = self.plan.n_tiles();
-        while !self.stopped.load(Ordering::Relaxed) {
-            let index = self.next_tile.fetch_add(1, Ordering::Relaxed);
-            if index >= n_tiles {
-                return;
-            }
-            let tile = self.plan.tile(index);
-            let result = if control.cancelled.load(Ordering::Relaxed) {
-                None
-            } else {
-                Some(self.run_tile(index, &tile))
-            };
-            let mut state = lock(&self.state);
-            let placed = match result {
-                None => Err(RunTiledError::Interrupted {
-                    n_done: state.n_done,
-                    n_tiles,
-                }),
-                Some(Err(error)) => Err(error),
-                Some(Ok(output)) => self.place(&mut state, &tile, &output),
-            };
-            match placed {
-                Ok(()) => {
-                    state.n_done += 1;
-                    (control.progress)(state.n_done, n_tiles);
-                }
-                Err(error) => {
-                    self.stopped.store(true, Ordering::Relaxed);
-                    if state
-                        .failure
-                        .as_ref()
-                        .is_none_or(|(first, _)| index < *first)
-                    {
-                        state.failure = Some((index, error));
-                    }
-                }
-            }
-        }
-    }
-
-    fn fed_dims(&self) -> InputDims {
-        let Size { height, width } = self.plan.tile_size();
-        [1, self.image.channels(), height, width]
-    }
-
-    fn run_tile(&self, index: usize, tile: &Tile) -> Result<HostTensor, RunTiledError> {
-        let input = crop_tile(self.image, self.plan, tile, self.value_range);
-        let outputs = self
-            .session
-            .run(&[input])
-            .map_err(|source| RunTiledError::Tile {
-                index,
-                input: tile.input,
-                source,
-            })?;
-        let output = outputs.into_iter().next().expect(
-            "a session returns a tensor per graph output, and the runner has seen one output",
-        );
-        Ok(output)
-    }
-
-    /// Copies the core of a tile's output to its place in the output image.
-    fn place(
-        &self,
-        state: &mut RunState,
-        tile: &Tile,
-        output: &HostTensor,
-    ) -> Result<(), RunTiledError> {
-        let scale = self.plan.request().scale;
-        let fed = self.fed_dims();
-        let expected = [fed[2] * scale, fed[3] * scale];
-        let channels = match *output.dims() {
-            [1, channels, height, width]
-                if [height, width] == expected
-                    && channels > 0
-                    && [0, channels].contains(&state.channels) =>
-            {
-                channels
-            }
-            _ => {
-                return Err(RunTiledError::OutputShape {
-                    fed,
-                    found: output.dims().to_vec(),
-                    scale,
-                });
-            }
+        let run_tile = |index: usize, tile: &Tile| {
+            let input = crop_tile(image, plan, tile, self.value_range);
+            let outputs = session
+                .run(&[input])
+                .map_err(|source| RunTiledError::Tile {
+                    index,
+                    input: tile.input,
+                    source,
+                })?;
+            Ok(outputs.into_iter().next().expect(
+                "a session returns a tensor per graph output, and the runner has seen one output",
+            ))
         };
-        let size = self.plan.output_px();
-        if state.channels == 0 {
-            state.channels = channels;
-            state.output = vec![0.0; channels * size.height * size.width];
-        }
-        let Tile { input, core } = tile;
-        let width = core.width * scale;
-        let from_left = (core.left - input.left) * scale;
-        for channel in 0..channels {
-            for row in 0..core.height * scale {
-                let from_row = (core.top - input.top) * scale + row;
-                let from = (channel * expected[0] + from_row) * expected[1] + from_left;
-                let to = (channel * size.height + core.top * scale + row) * size.width
-                    + core.left * scale;
-                let samples = &output.data()[from..from + width];
-                for (to, from) in state.output[to..to + width].iter_mut().zip(samples) {
-                    *to = self.value_range.to_image(*from);
-                }
-            }
-        }
-        Ok(())
+        let place = |pixels: &mut Pixels, _: usize, tile: &Tile, output: HostTensor| {
+            pixels.place(plan, image.channels(), tile, &output, self.value_range)
+        };
+        let pixels = pass.over(Pixels::default(), run_tile, place)?;
+        Ok(pixels.into_image(image, plan))
     }
 }
 

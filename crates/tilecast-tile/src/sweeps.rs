@@ -10,7 +10,6 @@ mod merge;
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tilecast_analysis::{SweepContract, WeightMap};
@@ -18,6 +17,8 @@ use tilecast_exec::{Engine, HostTensor, Session, SessionOptions};
 use tilecast_onnx::Model;
 
 use crate::crop::crop_tile;
+use crate::in_flight::{InFlight, Pass};
+use crate::pixels::Pixels;
 use crate::session_cache::{InputDims, SessionCache};
 use crate::{PlanarImage, Rect, RunControl, RunTiledError, Size, Tile, TilePlan, ValueRange};
 
@@ -67,8 +68,7 @@ pub struct SweptRunner<'a> {
     contract: SweepContract,
     image_input: String,
     value_range: ValueRange,
-    max_workers: Option<NonZeroUsize>,
-    memory_bytes: Option<u64>,
+    in_flight: InFlight,
     sessions: Mutex<SessionCache>,
 }
 
@@ -107,8 +107,7 @@ impl<'a> SweptRunner<'a> {
             contract,
             image_input,
             value_range,
-            max_workers: None,
-            memory_bytes: None,
+            in_flight: InFlight::default(),
             sessions: Mutex::default(),
         })
     }
@@ -116,20 +115,16 @@ impl<'a> SweptRunner<'a> {
     /// The same runner with at most this many tiles in flight; otherwise one per thread of the rayon pool that it is called
     /// from.
     #[must_use]
-    pub fn with_max_workers(self, max_workers: NonZeroUsize) -> Self {
-        Self {
-            max_workers: Some(max_workers),
-            ..self
-        }
+    pub fn with_max_workers(mut self, max_workers: NonZeroUsize) -> Self {
+        self.in_flight.most = Some(max_workers);
+        self
     }
 
     /// The same runner with no more tiles in flight than their predicted peaks fit into this many bytes, but always one.
     #[must_use]
-    pub fn with_memory_limit(self, bytes: u64) -> Self {
-        Self {
-            memory_bytes: Some(bytes),
-            ..self
-        }
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.in_flight.memory_bytes = Some(bytes);
+        self
     }
 
     /// The inputs and outputs of the model beside its image.
@@ -239,22 +234,24 @@ impl<'a> SweptRunner<'a> {
                 plan,
                 known: &known,
                 places_pixels: may_be_last || show.is_some(),
+            };
+            let pass = Pass {
+                plan,
+                n_workers: self.in_flight.workers(plan, &*session, control),
+                control,
                 n_before: n_sweeps * plan.n_tiles(),
                 n_all: limit * plan.n_tiles(),
-                next_tile: AtomicUsize::new(0),
-                stopped: AtomicBool::new(false),
-                state: Mutex::new(SweepState {
-                    n_done: 0,
-                    merger: Merger::new(&self.contract),
-                    waiting: BTreeMap::new(),
-                    pixels: std::mem::take(&mut pixels),
-                    failure: None,
-                }),
             };
-            let state = sweep.run(control);
-            if let Some((_, error)) = state.failure {
-                return Err(error);
-            }
+            let state = SweepState {
+                merger: Merger::new(&self.contract),
+                waiting: BTreeMap::new(),
+                pixels: std::mem::take(&mut pixels),
+            };
+            let state = pass.over(
+                state,
+                |index, tile| sweep.run_tile(index, tile),
+                |state, index, tile, outputs| sweep.take(state, index, tile, outputs),
+            )?;
             pixels = state.pixels;
             n_sweeps += 1;
             let fresh = state.merger.finish(&self.contract, padding_ratio(plan));
@@ -279,18 +276,6 @@ impl<'a> SweptRunner<'a> {
             movements,
             is_exact: n_sweeps > depth,
         })
-    }
-
-    fn n_workers(&self, session: &dyn Session, plan: &TilePlan) -> usize {
-        let fitting = self.memory_bytes.map_or(usize::MAX, |bytes| {
-            let per_tile = session.peak_live_bytes().max(1) as u64;
-            usize::try_from(bytes / per_tile).map_or(usize::MAX, |n| n.max(1))
-        });
-        let limit = self.max_workers.map_or(usize::MAX, NonZeroUsize::get);
-        rayon::current_num_threads()
-            .min(limit)
-            .min(plan.n_tiles())
-            .min(fitting)
     }
 }
 
@@ -353,27 +338,6 @@ fn tensors(contract: &SweepContract, values: &[Vec<f64>]) -> Vec<HostTensor> {
 /// Sees the image after a sweep of this number, which counts from 1.
 pub type ShowSweep<'a> = dyn FnMut(usize, &PlanarImage) + 'a;
 
-/// The output image in the making.
-#[derive(Clone, Default)]
-struct Pixels {
-    /// Planes, 0 until the first tile says how many there are.
-    channels: usize,
-    /// `[C, H, W]`; empty until then.
-    values: Vec<f32>,
-}
-
-impl Pixels {
-    fn into_image(self, image: &PlanarImage, plan: &TilePlan) -> PlanarImage {
-        let output = PlanarImage::new(
-            self.channels,
-            plan.output_px(),
-            self.values,
-            image.bit_depth(),
-        );
-        output.with_icc_profile(image.icc_profile().cloned())
-    }
-}
-
 /// What the workers of one sweep share.
 struct Sweep<'a> {
     runner: &'a SweptRunner<'a>,
@@ -382,76 +346,17 @@ struct Sweep<'a> {
     plan: &'a TilePlan,
     known: &'a Known,
     places_pixels: bool,
-    /// Tiles that were run in earlier sweeps.
-    n_before: usize,
-    /// Tiles of all sweeps.
-    n_all: usize,
-    next_tile: AtomicUsize,
-    stopped: AtomicBool,
-    state: Mutex<SweepState>,
 }
 
 /// What the workers of one sweep write.
 struct SweepState {
-    n_done: usize,
     merger: Merger,
     /// Statistics of tiles that finished before an earlier one.
     waiting: BTreeMap<usize, Vec<HostTensor>>,
     pixels: Pixels,
-    /// The failure of the lowest tile so far.
-    failure: Option<(usize, RunTiledError)>,
 }
 
 impl Sweep<'_> {
-    fn run(self, control: &RunControl<'_>) -> SweepState {
-        rayon::scope(|scope| {
-            for _ in 0..self.runner.n_workers(self.session, self.plan) {
-                scope.spawn(|_| self.work(control));
-            }
-        });
-        self.state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes tiles until none is left or the run is stopped.
-    fn work(&self, control: &RunControl<'_>) {
-        while !self.stopped.load(Ordering::Relaxed) {
-            let index = self.next_tile.fetch_add(1, Ordering::Relaxed);
-            if index >= self.plan.n_tiles() {
-                return;
-            }
-            let tile = self.plan.tile(index);
-            let result = if control.cancelled.load(Ordering::Relaxed) {
-                None
-            } else {
-                Some(self.run_tile(index, &tile))
-            };
-            let mut state = lock(&self.state);
-            let taken = match result {
-                None => Err(RunTiledError::Interrupted {
-                    n_done: self.n_before + state.n_done,
-                    n_tiles: self.n_all,
-                }),
-                Some(Err(error)) => Err(error),
-                Some(Ok(outputs)) => self.take(&mut state, index, &tile, outputs),
-            };
-            match taken {
-                Ok(()) => {
-                    state.n_done += 1;
-                    (control.progress)(self.n_before + state.n_done, self.n_all);
-                }
-                Err(error) => {
-                    self.stopped.store(true, Ordering::Relaxed);
-                    let first = state.failure.as_ref().map(|(first, _)| *first);
-                    if first.is_none_or(|first| index < first) {
-                        state.failure = Some((index, error));
-                    }
-                }
-            }
-        }
-    }
-
     fn run_tile(&self, index: usize, tile: &Tile) -> Result<Vec<HostTensor>, RunTiledError> {
         let contract = &self.runner.contract;
         let image = crop_tile(self.image, self.plan, tile, self.runner.value_range);
@@ -491,7 +396,9 @@ impl Sweep<'_> {
     ) -> Result<(), RunTiledError> {
         let statistics = outputs.split_off(1);
         if self.places_pixels {
-            self.place(&mut state.pixels, tile, &outputs[0])?;
+            let (plan, range) = (self.plan, self.runner.value_range);
+            let planes = self.image.channels();
+            state.pixels.place(plan, planes, tile, &outputs[0], range)?;
         }
         state.waiting.insert(index, statistics);
         while let Some(statistics) = state.waiting.remove(&state.merger.n_merged()) {
@@ -499,55 +406,6 @@ impl Sweep<'_> {
             let weight = core.height as f64 * core.width as f64;
             let contract = &self.runner.contract;
             state.merger.add(contract, &statistics, weight);
-        }
-        Ok(())
-    }
-
-    /// Copies the core of a tile's output to its place in the output image.
-    fn place(
-        &self,
-        pixels: &mut Pixels,
-        tile: &Tile,
-        output: &HostTensor,
-    ) -> Result<(), RunTiledError> {
-        let scale = self.plan.request().scale;
-        let Size { height, width } = self.plan.tile_size();
-        let fed = [1, self.image.channels(), height, width];
-        let expected = [height * scale, width * scale];
-        let channels = match *output.dims() {
-            [1, channels, height, width]
-                if [height, width] == expected
-                    && channels > 0
-                    && [0, channels].contains(&pixels.channels) =>
-            {
-                channels
-            }
-            _ => {
-                return Err(RunTiledError::OutputShape {
-                    fed,
-                    found: output.dims().to_vec(),
-                    scale,
-                });
-            }
-        };
-        let size = self.plan.output_px();
-        if pixels.channels == 0 {
-            pixels.channels = channels;
-            pixels.values = vec![0.0; channels * size.height * size.width];
-        }
-        let Tile { input, core } = tile;
-        let width = core.width * scale;
-        for channel in 0..channels {
-            for row in 0..core.height * scale {
-                let from_row = channel * expected[0] + (core.top - input.top) * scale + row;
-                let from = from_row * expected[1] + (core.left - input.left) * scale;
-                let to_row = channel * size.height + core.top * scale + row;
-                let to = to_row * size.width + core.left * scale;
-                let samples = &output.data()[from..from + width];
-                for (to, from) in pixels.values[to..to + width].iter_mut().zip(samples) {
-                    *to = self.runner.value_range.to_image(*from);
-                }
-            }
         }
         Ok(())
     }

@@ -214,6 +214,9 @@ impl Probe<'_> {
     }
 
     /// Measures the artifact with these nodes not in INT8.
+    ///
+    /// # Errors
+    /// As [`Probe::rank`].
     pub(crate) fn measure(
         &self,
         kept: &[NodeSensitivity],

@@ -3,13 +3,9 @@
 use std::collections::HashMap;
 
 use tilecast_analysis::{Merge, SweepContract, SweptStatistic, WeightMap};
-use tilecast_onnx::proto::{
-    DimValue, Dimension, DimensionFields, NodeProto, TensorShapeFields, TensorShapeProto,
-    TensorType, TensorTypeFields, TypeFields, TypeProto, TypeValue, ValueInfoFields,
-    ValueInfoProto,
-};
+use tilecast_onnx::proto::{DimValue, NodeProto};
 use tilecast_onnx::{
-    DataType, Graph, NodeId, Patch, Tensor, TypeMap, attribute, infer_types, node,
+    DataType, Graph, NodeId, Patch, Tensor, TypeMap, attribute, infer_types, node, value_info,
 };
 
 use super::grid::{Grid, Grids, Layout};
@@ -83,18 +79,23 @@ impl<'a, 'g> Cutter<'a, 'g> {
             return (Patch::default(), self.contract);
         }
         let number = |n: usize| DimValue::DimValue(n as i64);
-        self.patch
-            .add_input(float_value(&self.contract.switch, vec![number(1)]));
+        self.patch.add_input(value_info(
+            &self.contract.switch,
+            DataType::F32,
+            vec![number(1)],
+        ));
         for (index, map) in self.contract.weights.iter().enumerate() {
             let side = |side: &str| DimValue::DimParam(format!("sweep_{side}_{index}"));
             let dims = vec![number(1), number(1), side("rows"), side("columns")];
-            self.patch.add_input(float_value(&map.input, dims));
+            self.patch
+                .add_input(value_info(&map.input, DataType::F32, dims));
         }
         for statistic in &self.contract.statistics {
             let dims = || statistic.dims.iter().map(|&n| number(n)).collect();
-            self.patch.add_input(float_value(&statistic.input, dims()));
             self.patch
-                .add_output(float_value(&statistic.output, dims()));
+                .add_input(value_info(&statistic.input, DataType::F32, dims()));
+            self.patch
+                .add_output(value_info(&statistic.output, DataType::F32, dims()));
         }
         for node in self.first {
             self.patch.insert_first(node);
@@ -366,27 +367,4 @@ impl<'a, 'g> Cutter<'a, 'g> {
         });
         self.weights.len() - 1
     }
-}
-
-/// A float32 graph input or output.
-fn float_value(name: &str, dims: Vec<DimValue>) -> ValueInfoProto {
-    let dim = dims.into_iter().map(|value| {
-        Dimension::from(DimensionFields {
-            value: Some(value),
-            ..DimensionFields::default()
-        })
-    });
-    let shape = TensorShapeProto::from(TensorShapeFields { dim: dim.collect() });
-    let tensor = TensorType::from(TensorTypeFields {
-        elem_type: Some(DataType::F32.code()),
-        shape: Some(shape),
-    });
-    ValueInfoProto::from(ValueInfoFields {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto::from(TypeFields {
-            value: Some(TypeValue::Tensor(tensor)),
-            ..TypeFields::default()
-        })),
-        ..ValueInfoFields::default()
-    })
 }

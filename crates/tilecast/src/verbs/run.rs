@@ -116,14 +116,13 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
         None => None,
     };
     if let Some(sweeping) = &sweeping {
-        let images = &jobs;
         return super::run_swept::run(
             settings,
             engine.as_ref(),
             &model,
             &geometry,
             sweeping,
-            images,
+            &jobs,
             cx,
         );
     }
