@@ -90,6 +90,34 @@ pub(crate) fn scan(block: &[f32]) -> Scan {
     }
 }
 
+/// Smallest and largest value of a block; `None` if some value is not finite. Half the work of [`scan`].
+pub(crate) fn extremes(block: &[f32]) -> Option<(f32, f32)> {
+    let mut min = [f32::INFINITY; N_LANES];
+    let mut max = [f32::NEG_INFINITY; N_LANES];
+    // Finite values add 0, others NaN.
+    let mut poison = [0.0_f32; N_LANES];
+    let mut take = |lane: usize, value: f32| {
+        min[lane] = if value < min[lane] { value } else { min[lane] };
+        max[lane] = if value > max[lane] { value } else { max[lane] };
+        poison[lane] += value - value;
+    };
+    let (groups, rest) = block.as_chunks::<N_LANES>();
+    for group in groups {
+        for (lane, &value) in group.iter().enumerate() {
+            take(lane, value);
+        }
+    }
+    for (lane, &value) in rest.iter().enumerate() {
+        take(lane, value);
+    }
+    (poison == [0.0; N_LANES]).then(|| {
+        (
+            min.into_iter().fold(f32::INFINITY, f32::min),
+            max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+        )
+    })
+}
+
 /// The constants that take a value to its bin.
 pub(crate) struct Binning {
     width: f32,

@@ -8,7 +8,8 @@
 //! therefore a function of the multiset of values, bit for bit.
 
 use crate::binning::{
-    Binning, MAX_BINS_PER_SIDE, MIN_EXPONENT, N_BINS, power_of_two, required_exponent, scan,
+    Binning, MAX_BINS_PER_SIDE, MIN_EXPONENT, N_BINS, extremes, power_of_two, required_exponent,
+    scan,
 };
 use crate::types::Range;
 
@@ -27,6 +28,8 @@ pub struct Histogram {
     pub(crate) exponent: i32,
     /// Bin `k` is at `k + 4096`; no elements while there is no value.
     pub(crate) counts: Vec<u64>,
+    /// Whether values are counted in bins at all.
+    pub(crate) has_bins: bool,
     /// Exact extremes with zeros made positive; infinities of the wrong sign while there is no value.
     pub(crate) min: f32,
     pub(crate) max: f32,
@@ -59,6 +62,7 @@ impl Histogram {
         Self {
             exponent: MIN_EXPONENT,
             counts: Vec::new(),
+            has_bins: true,
             min: f32::INFINITY,
             max: f32::NEG_INFINITY,
             count: 0,
@@ -67,8 +71,27 @@ impl Histogram {
         }
     }
 
+    /// One without bins: it keeps count and extremes, for estimators that look at nothing else. It costs a fraction of the time.
+    #[must_use]
+    pub const fn extremes_only() -> Self {
+        let mut histogram = Self::new();
+        histogram.has_bins = false;
+        histogram
+    }
+
+    /// Whether values are counted in bins. What was merged with an [`extremes_only`](Self::extremes_only) one has none.
+    #[must_use]
+    pub const fn has_bins(&self) -> bool {
+        self.has_bins
+    }
+
     /// Counts every value. NaN and infinities are only counted as such; −0 is 0.
     pub fn observe(&mut self, values: &[f32]) {
+        if !self.has_bins {
+            return values
+                .chunks(BLOCK_LEN)
+                .for_each(|block| self.observe_extremes(block));
+        }
         for stretch in values.chunks(STRETCH_LEN) {
             // For few values, clearing and adding up tables would cost more than it saves.
             let mut tables = (stretch.len() >= N_BINS).then(Tables::new);
@@ -84,11 +107,19 @@ impl Histogram {
     /// Adds what another histogram has seen.
     pub fn merge(&mut self, other: &Self) {
         self.non_finite = self.non_finite.saturating_add(other.non_finite);
+        if self.has_bins && !other.has_bins {
+            self.has_bins = false;
+            self.zeros = 0;
+            self.counts = Vec::new();
+        }
         if other.count == 0 {
             return;
         }
         self.extend_range(other.min, other.max);
         self.count = self.count.saturating_add(other.count);
+        if !self.has_bins {
+            return;
+        }
         self.zeros = self.zeros.saturating_add(other.zeros);
         let shift = self.exponent - other.exponent;
         for (idx, &count) in other.counts.iter().enumerate() {
@@ -103,7 +134,7 @@ impl Histogram {
         self.count
     }
 
-    /// The number of zeros of either sign, a part of [`count`](Self::count).
+    /// The number of zeros of either sign, a part of [`count`](Self::count); 0 where there are no bins.
     #[must_use]
     pub const fn zeros(&self) -> u64 {
         self.zeros
@@ -127,7 +158,7 @@ impl Histogram {
         (self.count > 0).then(|| power_of_two(self.exponent).into())
     }
 
-    /// The bins that hold values, in increasing order, with exact edges.
+    /// The bins that hold values, in increasing order, with exact edges; none where there are no bins.
     #[must_use]
     pub fn bins(&self) -> impl DoubleEndedIterator<Item = Bin> + '_ {
         let width = f64::from(power_of_two(self.exponent));
@@ -143,6 +174,21 @@ impl Histogram {
                     count,
                 }
             })
+    }
+
+    /// As [`observe_block`](Self::observe_block), where there are no bins.
+    fn observe_extremes(&mut self, block: &[f32]) {
+        let Some((min, max)) = extremes(block) else {
+            let is_finite = |value: &f32| value.is_finite();
+            let finite: Vec<f32> = block.iter().copied().filter(is_finite).collect();
+            let rest = (block.len() - finite.len()) as u64;
+            self.non_finite = self.non_finite.saturating_add(rest);
+            return self.observe_extremes(&finite);
+        };
+        if !block.is_empty() {
+            self.count = self.count.saturating_add(block.len() as u64);
+            self.extend_range(min, max);
+        }
     }
 
     fn observe_block(&mut self, block: &[f32], tables: Option<&mut Tables>) {
@@ -184,7 +230,7 @@ impl Histogram {
 
     /// Takes in new extremes and widens the bins until both fit.
     fn extend_range(&mut self, min: f32, max: f32) {
-        if self.counts.is_empty() {
+        if self.has_bins && self.counts.is_empty() {
             self.counts.resize(N_BINS, 0);
         }
         // The addition turns −0 into +0, so that the extremes do not depend on which zero came first.
@@ -192,15 +238,15 @@ impl Histogram {
         self.min = self.min.min(min) + 0.0;
         self.max = self.max.max(max) + 0.0;
         let shift = exponent - self.exponent;
-        if shift > 0 {
+        if shift > 0 && self.has_bins {
             let mut merged = vec![0; N_BINS];
             for (idx, &count) in self.counts.iter().enumerate() {
                 let target: &mut u64 = &mut merged[shifted_index(idx, shift)];
                 *target = target.saturating_add(count);
             }
             self.counts = merged;
-            self.exponent = exponent;
         }
+        self.exponent = exponent;
     }
 }
 
@@ -290,6 +336,27 @@ mod tests {
         assert_eq!(positive, negative);
         assert_eq!(negative.min.to_bits(), 0);
         assert_eq!(negative.max.to_bits(), 0);
+    }
+
+    /// Extremes and counts are those of a histogram with bins, and what has met one without bins has none left.
+    #[test]
+    fn without_bins_the_extremes_stay() {
+        let values = [0.0, -0.0, 1.5, -3.0, f32::NAN, 1e-30];
+        let (mut full, mut bare) = (Histogram::new(), Histogram::extremes_only());
+        full.observe(&values);
+        bare.observe(&values);
+        let facts = |h: &Histogram| (h.range(), h.count(), h.non_finite(), h.bin_width());
+        assert_eq!(facts(&bare), facts(&full));
+        assert_eq!(bare.range(), Range::new(-3.0, 1.5).ok());
+        assert_eq!((bare.has_bins(), bare.bins().count()), (false, 0));
+
+        let (mut one, mut other) = (full.clone(), bare.clone());
+        one.merge(&bare);
+        other.merge(&full);
+        assert_eq!(one, other);
+        let mut from_nothing = Histogram::new();
+        from_nothing.merge(&bare);
+        assert_eq!(from_nothing, bare);
     }
 
     /// A tiny negative value is in the bin below zero however wide the bins are when it arrives.

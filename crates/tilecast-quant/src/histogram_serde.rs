@@ -1,4 +1,5 @@
-//! The serialized form of a histogram: the run of bins from the first to the last that holds values.
+//! The serialized form of a histogram: the run of bins from the first to the last that holds values; in place of them the
+//! number of values where there are no bins.
 //!
 //! Reading checks everything that observing guarantees, so that a damaged table is refused instead of
 //! producing ranges. The extremes travel as `f64`: JSON readers may be off by one unit in the last place, which
@@ -9,15 +10,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::binning::{MAX_BINS_PER_SIDE, MIN_EXPONENT, required_exponent};
 use crate::histogram::Histogram;
 
-/// The fields as they are written.
+/// The fields as they are written: either those of the bins, or the number of values.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HistogramFields {
     /// `log2` of the bin width.
-    exponent: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exponent: Option<i32>,
     /// The index `k` of the first bin in `counts`; it covers `[k, k + 1) * 2^exponent`.
-    first_bin: i32,
-    counts: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_bin: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts: Option<Vec<u64>>,
+    /// Finite values, where they are not counted in bins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     min: Option<f64>,
     max: Option<f64>,
     zeros: u64,
@@ -38,14 +45,15 @@ impl From<&Histogram> for HistogramFields {
             .rposition(holds_values)
             .map_or(first, |last| last + 1);
         let range = histogram.range();
+        let has_bins = histogram.has_bins;
         Self {
-            exponent: histogram.exponent,
-            first_bin: first as i32 - MAX_BINS_PER_SIDE as i32,
-            counts: histogram
-                .counts
-                .get(first..end)
-                .unwrap_or_default()
-                .to_vec(),
+            exponent: has_bins.then_some(histogram.exponent),
+            first_bin: has_bins.then_some(first as i32 - MAX_BINS_PER_SIDE as i32),
+            counts: has_bins.then(|| {
+                let counts = histogram.counts.get(first..end);
+                counts.unwrap_or_default().to_vec()
+            }),
+            count: (!has_bins).then_some(histogram.count),
             min: range.map(|range| range.min().into()),
             max: range.map(|range| range.max().into()),
             zeros: histogram.zeros,
@@ -59,15 +67,29 @@ impl TryFrom<HistogramFields> for Histogram {
 
     fn try_from(fields: HistogramFields) -> Result<Self, Self::Error> {
         let broken = |what| Err(DecodeHistogramError { what });
-        let mut histogram = Self::new();
-        histogram.non_finite = fields.non_finite;
+        let bins = match (fields.exponent, fields.first_bin, fields.counts) {
+            (Some(exponent), Some(first), Some(counts)) => Some((exponent, first, counts)),
+            (None, None, None) => None,
+            _ => return broken("has only some of the fields of its bins"),
+        };
+        if bins.is_some() == fields.count.is_some() {
+            return broken("has neither bins nor a count, or both");
+        }
+        let mut histogram = Self {
+            has_bins: bins.is_some(),
+            non_finite: fields.non_finite,
+            zeros: fields.zeros,
+            ..Self::new()
+        };
         let (Some(min), Some(max)) = (fields.min, fields.max) else {
-            let is_empty = fields.min.is_none() && fields.max.is_none() && fields.counts.is_empty();
-            let is_initial = fields.zeros == 0 && fields.exponent == MIN_EXPONENT;
-            return if is_empty && is_initial {
-                Ok(histogram)
-            } else {
+            let has_values = fields.count.is_some_and(|count| count > 0)
+                || bins.is_some_and(|(exponent, _, counts)| {
+                    exponent != MIN_EXPONENT || !counts.is_empty()
+                });
+            return if has_values || fields.zeros > 0 || fields.min.or(fields.max).is_some() {
                 broken("has values but no extremes")
+            } else {
+                Ok(histogram)
             };
         };
         (histogram.min, histogram.max) = (min as f32, max as f32);
@@ -75,30 +97,35 @@ impl TryFrom<HistogramFields> for Histogram {
             return broken("has extremes that are not finite and ordered");
         }
         histogram.exponent = required_exponent(histogram.min, histogram.max);
-        if histogram.exponent != fields.exponent {
+        let Some((exponent, first_bin, counts)) = bins else {
+            histogram.count = fields.count.unwrap_or_default();
+            return if histogram.count == 0 || histogram.zeros > 0 {
+                broken("has extremes without values, or zeros without bins")
+            } else {
+                Ok(histogram)
+            };
+        };
+        if histogram.exponent != exponent {
             return broken("has a bin width that does not follow from its extremes");
         }
-        let bin_of = |value: f32| (f64::from(value) / 2_f64.powi(fields.exponent)).floor() as i64;
-        let first_bin = i64::from(fields.first_bin);
-        let end_bin = first_bin + fields.counts.len() as i64;
-        if first_bin != bin_of(histogram.min) || end_bin != bin_of(histogram.max) + 1 {
+        let bin_of = |value: f32| (f64::from(value) / 2_f64.powi(exponent)).floor() as i64;
+        let end_bin = i64::from(first_bin) + counts.len() as i64;
+        if i64::from(first_bin) != bin_of(histogram.min) || end_bin != bin_of(histogram.max) + 1 {
             return broken("has bins that do not match its extremes");
         }
-        if fields.counts.first() == Some(&0) || fields.counts.last() == Some(&0) {
+        if counts.first() == Some(&0) || counts.last() == Some(&0) {
             return broken("has an extreme outside its bins");
         }
-        let Some(count) = fields
-            .counts
+        let sum = counts
             .iter()
-            .try_fold(0_u64, |acc, &count| acc.checked_add(count))
-        else {
+            .try_fold(0_u64, |acc, &count| acc.checked_add(count));
+        let Some(count) = sum else {
             return broken("has counts that overflow");
         };
         histogram.count = count;
-        histogram.zeros = fields.zeros;
         histogram.counts = vec![0; 2 * MAX_BINS_PER_SIDE];
-        let first = (fields.first_bin + MAX_BINS_PER_SIDE as i32) as usize;
-        histogram.counts[first..first + fields.counts.len()].copy_from_slice(&fields.counts);
+        let first = (first_bin + MAX_BINS_PER_SIDE as i32) as usize;
+        histogram.counts[first..first + counts.len()].copy_from_slice(&counts);
         if histogram.zeros > histogram.counts[MAX_BINS_PER_SIDE] {
             return broken("has more zeros than values in the bin that starts at zero");
         }
@@ -147,6 +174,32 @@ mod tests {
             serde_json::from_str::<Histogram>(&text).expect("reads back"),
             histogram
         );
+    }
+
+    #[test]
+    fn without_bins_the_count_is_written() {
+        let mut histogram = Histogram::extremes_only();
+        let text = |histogram: &Histogram| serde_json::to_string(histogram).expect("serializes");
+        let read = |text: &str| serde_json::from_str::<Histogram>(text);
+        assert_eq!(read(&text(&histogram)).expect("reads back"), histogram);
+        histogram.observe(&[0.0, 2048.5, f32::NAN]);
+        let valid = r#"{"count":2,"min":0.0,"max":2048.5,"zeros":0,"non_finite":1}"#;
+        assert_eq!(text(&histogram), valid);
+        assert_eq!(read(valid).expect("reads back"), histogram);
+        for (from, to, what) in [
+            ("\"count\":2,", "", "neither bins nor a count"),
+            ("\"count\":2", "\"count\":0", "without values"),
+            ("\"zeros\":0", "\"zeros\":1", "zeros without bins"),
+            ("\"min\":0.0", "\"min\":null", "values but no extremes"),
+            (
+                "\"count\":2",
+                "\"count\":2,\"exponent\":-1",
+                "only some of the fields",
+            ),
+        ] {
+            let error = read(&valid.replace(from, to)).expect_err(what).to_string();
+            assert!(error.contains(what), "{from} to {to}: {error}");
+        }
     }
 
     #[test]

@@ -29,10 +29,15 @@ pub trait RangeEstimator: fmt::Debug + Send + Sync {
     /// The name in recipes and reports.
     fn name(&self) -> &'static str;
 
+    /// Whether it looks at bins, or its range leaves values out; [`Histogram::extremes_only`] serves where it does not.
+    fn needs_bins(&self) -> bool {
+        true
+    }
+
     /// The range to quantize; within the exact extremes of the histogram. `symmetry` is that of the grid it is for.
     ///
     /// # Errors
-    /// [`EstimateError`] if no finite value was seen.
+    /// [`EstimateError`] if no finite value was seen, or bins are needed and missing.
     fn estimate(&self, seen: &ValueStatistics, symmetry: Symmetry) -> Result<Range, EstimateError>;
 }
 
@@ -69,7 +74,7 @@ pub struct ClippedFraction {
 ///
 /// A bin is left out if it lies wholly below the lower end, or wholly at or above the upper end; a bin that
 /// straddles an end counts as kept. A range that reaches an exact extreme leaves nothing out on that side.
-/// An empty histogram gives 0.
+/// An empty histogram gives 0, and so does one without bins.
 #[must_use]
 pub fn clipped_fraction(histogram: &Histogram, range: Range) -> ClippedFraction {
     let Some(seen) = histogram.range() else {
@@ -113,6 +118,11 @@ pub enum EstimateError {
         /// The number of NaNs and infinities.
         non_finite: u64,
     },
+    /// Bins are needed, and only extremes were kept.
+    #[error(
+        "only extremes were kept, which is enough for `minmax` alone; calibrate without `--extremes-only`"
+    )]
+    NoBins,
 }
 
 /// Why there is no such estimator.
@@ -131,6 +141,16 @@ pub enum CreateEstimatorError {
         /// The number that was given.
         value: f64,
     },
+}
+
+/// The exact extremes, or the error every estimator reports when there are none; in addition the one of those that need
+/// bins.
+fn binned_range(histogram: &Histogram) -> Result<Range, EstimateError> {
+    if histogram.has_bins() {
+        seen_range(histogram)
+    } else {
+        Err(EstimateError::NoBins)
+    }
 }
 
 /// The exact extremes, or the error every estimator reports when there are none.
@@ -170,6 +190,23 @@ mod tests {
                 Err(EstimateError::NoValues { non_finite: 1 }),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn without_bins_only_estimators_of_extremes_answer() {
+        let mut histogram = Histogram::extremes_only();
+        histogram.observe(&[-1.0, 2.0]);
+        let seen = ValueStatistics::of_image(histogram);
+        for name in NAMES.split(", ") {
+            let estimator = estimator_by_name(name).expect("listed");
+            let got = estimator.estimate(&seen, Symmetry::Asymmetric);
+            let want = if estimator.needs_bins() {
+                Err(EstimateError::NoBins)
+            } else {
+                Ok(Range::new(-1.0, 2.0).expect("test range"))
+            };
+            assert_eq!(got, want, "{name}");
         }
     }
 

@@ -34,6 +34,8 @@ const N_CHANNELS: u64 = 3;
 pub(crate) struct CalibrateOptions<'a> {
     /// Names of the values whose histograms are wanted.
     pub(crate) values: Vec<String>,
+    /// Whether values are counted in bins; without, only their extremes are kept, which takes less time.
+    pub(crate) bins: bool,
     /// What else is to be seen: extremes and sums, for formats of 16 bits.
     pub(crate) study: Option<RangeStudy>,
     /// Facts about tiling the model; `None` where they are not known.
@@ -59,6 +61,14 @@ impl CalibrateOptions<'_> {
     #[must_use]
     pub(crate) fn observes(&self) -> bool {
         !self.values.is_empty() || self.study.is_some()
+    }
+
+    fn empty_histogram(&self) -> Histogram {
+        if self.bins {
+            Histogram::new()
+        } else {
+            Histogram::extremes_only()
+        }
     }
 
     /// What the table saw of the study, if there was one.
@@ -314,7 +324,7 @@ fn observe_image(
         .par_iter()
         .map(|chunk| {
             let n_histograms = options.values.len();
-            let mut histograms = vec![Histogram::new(); n_histograms];
+            let mut histograms = vec![options.empty_histogram(); n_histograms];
             let mut studied = options.study.as_ref().map(|study| (study, study.tally()));
             for tile in chunk {
                 cx.check()?;
@@ -333,7 +343,7 @@ fn observe_image(
             Ok((histograms, studied.map(|(_, tally)| tally)))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
-    let mut whole = vec![Histogram::new(); options.values.len()];
+    let mut whole = vec![options.empty_histogram(); options.values.len()];
     let mut table = CalibrationTable::default();
     for (histograms, tally) in parts {
         for (histogram, part) in whole.iter_mut().zip(&histograms) {

@@ -131,6 +131,12 @@ impl CalibrationFile {
         self.images.len()
     }
 
+    /// Whether values were counted in bins, not only their extremes kept.
+    pub(crate) fn has_bins(&self) -> bool {
+        let mut statistics = self.values.values();
+        statistics.all(|statistics| statistics.histogram().has_bins())
+    }
+
     /// Values that were observed.
     pub(crate) fn n_values(&self) -> usize {
         self.values.len()
@@ -330,6 +336,11 @@ impl CalibrationFile {
         };
         if let Some((what, mine, theirs)) = self.origin.difference(&other.origin) {
             return fail(what, &mine, &theirs);
+        }
+        let (mine, theirs) = (self.has_bins(), other.has_bins());
+        if mine != theirs {
+            let text = |has_bins| if has_bins { "histograms" } else { "extremes" };
+            return fail("what was kept", text(mine), text(theirs));
         }
         let (mine, theirs) = (self.place().1, other.place().1);
         if mine != theirs {

@@ -123,6 +123,7 @@ pub(crate) fn observe_all(
 ) -> Result<RangeEvidence, Failure> {
     let options = CalibrateOptions {
         values: Vec::new(),
+        bins: false,
         study: Some(RangeStudy::of(model)),
         ..options.clone()
     };

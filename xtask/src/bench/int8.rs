@@ -42,7 +42,7 @@ const OURS: &[(&str, &[&str])] = &[(
     ],
 )];
 
-/// The command line that calibrates. One table serves every estimator.
+/// The command line that calibrates. One table serves every estimator but the one of extremes, which needs no more than these.
 const CALIBRATE: &[&str] = &[
     "calibrate",
     "{model}",

@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Observe the model as it is, for conversions with `--no-simplify`.
     #[arg(long)]
     no_simplify: bool,
+    /// Keep only the smallest and largest values: takes less time, and is enough for `--range minmax`.
+    #[arg(long)]
+    extremes_only: bool,
     /// Observe only one share of the images, such as 1/4; `calibrate merge` puts the tables of all shares together.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -84,6 +87,7 @@ impl Arguments {
             tile_px: self.tile as usize,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             simplify: !self.no_simplify,
+            bins: !self.extremes_only,
             shard: self.shard,
         };
         shown(&tilecast::calibrate(&settings, cx)?, self.json)

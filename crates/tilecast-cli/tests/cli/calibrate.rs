@@ -86,6 +86,42 @@ fn a_table_serves_conversions_as_its_images_do() {
 }
 
 #[test]
+fn extremes_alone_serve_min_max_and_nothing_else() {
+    let folder = with_table();
+    folder.succeed(&calibrate("--extremes-only -o extremes.json"));
+    assert!(folder.read("extremes.json").len() < folder.read("whole.json").len() / 4);
+    let convert =
+        format!("convert {SRVGG} --to int8 --target ort-cpu --tile 64 --calibration-table");
+    for table in ["whole", "extremes"] {
+        folder.succeed(&format!(
+            "{convert} {table}.json --range minmax -o {table}.onnx"
+        ));
+    }
+    folder.succeed(&format!(
+        "{} --calibration images --range minmax -o images.onnx",
+        convert.trim_end_matches(" --calibration-table")
+    ));
+    assert!(folder.read("whole.onnx") == folder.read("extremes.onnx"));
+    assert!(folder.read("whole.onnx") == folder.read("images.onnx"));
+    for range in ["mean-minmax", "percentile", "entropy", "mse"] {
+        folder
+            .fail(
+                &format!("{convert} extremes.json --range {range} -o no.onnx"),
+                2,
+            )
+            .assert_says(&[
+                "only extremes were kept",
+                "calibrate without `--extremes-only`",
+            ]);
+    }
+    folder.succeed(&calibrate("--shard 1/2 -o 1-of-2.json"));
+    folder.succeed(&calibrate("--extremes-only --shard 2/2 -o 2-of-2.json"));
+    folder
+        .fail("calibrate merge 1-of-2.json 2-of-2.json -o no.json", 2)
+        .assert_says(&["what was kept is `histograms` in one and `extremes` in the other"]);
+}
+
+#[test]
 fn what_was_written_is_told() {
     let folder = Folder::with_images();
     let document = folder.succeed_with_json(&calibrate("--shard 2/3 -o part.json --json"));

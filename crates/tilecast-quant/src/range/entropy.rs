@@ -14,7 +14,7 @@
 //! `N·KL = Σ c'_i ln c'_i − Σ_levels c'_level ln(c_level / filled_level) + N ln(C / N)`, all of them differences of running sums.
 
 use super::profile::{Ends, Profile};
-use super::{EstimateError, RangeEstimator, seen_range};
+use super::{EstimateError, RangeEstimator, binned_range};
 use crate::statistics::ValueStatistics;
 use crate::types::{Range, Symmetry};
 
@@ -31,7 +31,7 @@ impl RangeEstimator for Entropy {
     }
 
     fn estimate(&self, seen: &ValueStatistics, symmetry: Symmetry) -> Result<Range, EstimateError> {
-        let extremes = seen_range(seen.histogram())?;
+        let extremes = binned_range(seen.histogram())?;
         let Some(profile) = Profile::of(seen.histogram()) else {
             return Ok(extremes);
         };

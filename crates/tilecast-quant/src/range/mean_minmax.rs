@@ -4,7 +4,7 @@
 //! NNCF for activations (`mean` aggregation of `min` and `max` per sample), and of ONNX Runtime's `MinMaxCalibrater` with
 //! `moving_average=True`.
 
-use super::{EstimateError, RangeEstimator, seen_range};
+use super::{EstimateError, RangeEstimator, binned_range};
 use crate::statistics::ValueStatistics;
 use crate::types::{Range, Symmetry};
 
@@ -18,7 +18,7 @@ impl RangeEstimator for MeanMinMax {
     }
 
     fn estimate(&self, seen: &ValueStatistics, _: Symmetry) -> Result<Range, EstimateError> {
-        let extremes = seen_range(seen.histogram())?;
+        let extremes = binned_range(seen.histogram())?;
         Ok(seen.mean_extremes().unwrap_or(extremes))
     }
 }

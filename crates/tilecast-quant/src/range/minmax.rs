@@ -13,6 +13,10 @@ impl RangeEstimator for MinMax {
         "minmax"
     }
 
+    fn needs_bins(&self) -> bool {
+        false
+    }
+
     fn estimate(&self, seen: &ValueStatistics, _: Symmetry) -> Result<Range, EstimateError> {
         seen_range(seen.histogram())
     }

@@ -8,7 +8,7 @@
 //! histogram observers of PyTorch; the exact moments and the search are ours.
 
 use super::profile::{Ends, Profile};
-use super::{EstimateError, RangeEstimator, seen_range};
+use super::{EstimateError, RangeEstimator, binned_range};
 use crate::statistics::ValueStatistics;
 use crate::types::{Range, Symmetry};
 
@@ -22,7 +22,7 @@ impl RangeEstimator for Mse {
     }
 
     fn estimate(&self, seen: &ValueStatistics, symmetry: Symmetry) -> Result<Range, EstimateError> {
-        let extremes = seen_range(seen.histogram())?;
+        let extremes = binned_range(seen.histogram())?;
         let Some(profile) = Profile::of(seen.histogram()) else {
             return Ok(extremes);
         };

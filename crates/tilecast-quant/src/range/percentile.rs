@@ -5,7 +5,7 @@
 //! inside a bin. The result is the outer edges of the bins that remain, clamped to the exact extremes, so it
 //! keeps at least the requested share and is never wider than min-max.
 
-use super::{CreateEstimatorError, EstimateError, RangeEstimator, seen_range};
+use super::{CreateEstimatorError, EstimateError, RangeEstimator, binned_range};
 use crate::histogram::Bin;
 use crate::statistics::ValueStatistics;
 use crate::types::{Range, Symmetry};
@@ -43,7 +43,7 @@ impl RangeEstimator for Percentile {
 
     fn estimate(&self, seen: &ValueStatistics, _: Symmetry) -> Result<Range, EstimateError> {
         let histogram = seen.histogram();
-        let seen = seen_range(histogram)?;
+        let seen = binned_range(histogram)?;
         let allowance = ((100.0 - self.percentile) / 200.0 * histogram.count() as f64) as u64;
         let first =
             first_kept(histogram.bins(), allowance).map_or(f64::NEG_INFINITY, |bin| bin.low);

@@ -64,6 +64,7 @@ pub(super) fn calibrate(
             values.dedup();
             CalibrateOptions {
                 values,
+                bins: estimator.needs_bins(),
                 study,
                 analysis: Some(prepared.linted.geometry.analysis()),
                 tile_px: Some(job.tile_px()),

@@ -115,6 +115,7 @@ fn find_non_finite(
     let images = &job.images.holdout;
     let options = CalibrateOptions {
         values: Vec::new(),
+        bins: false,
         study: None,
         analysis: Some(prepared.linted.geometry.analysis()),
         tile_px: Some(job.tile_px()),

@@ -39,6 +39,8 @@ pub struct CalibrateSettings {
     pub memory_bytes: u64,
     /// Whether the model is simplified for the target first, as conversions do.
     pub simplify: bool,
+    /// Whether values are counted in bins; without, the table serves min-max ranges alone.
+    pub bins: bool,
     /// The share of the images to observe; without it all of them.
     pub shard: Option<Shard>,
 }
@@ -169,6 +171,7 @@ pub fn calibrate(
     let analysis = analyze(&model).ok();
     let options = CalibrateOptions {
         values,
+        bins: settings.bins,
         study: None,
         analysis: analysis.as_ref(),
         tile_px: Some(settings.tile_px),

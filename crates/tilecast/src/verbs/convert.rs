@@ -12,7 +12,7 @@ use tilecast_passes::{
     IoTypes, PassReport, Precision, PrecisionPlan, RangeEvidence, RangeSource, RangeStudy, Reason,
     SimplifyOptions, TARGETS, Target, target_by_name,
 };
-use tilecast_quant::{ValueStatistics, estimator_by_name};
+use tilecast_quant::{EstimateError, RangeEstimator, ValueStatistics, estimator_by_name};
 use tilecast_tile::ValueRange;
 
 use crate::artifact::ArtifactRequest;
@@ -123,7 +123,7 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     check_output_folder(&settings.output)?;
     let original = Model::load(&settings.model)?;
     let original_bytes = original.stored_bytes();
-    let table = known_statistics(settings, &original)?;
+    let table = known_statistics(settings, estimator.as_ref(), &original)?;
     let mut request = default_artifact(settings.to, target);
     request.range_source = settings.range_source;
     request.io = io_types(settings, &original)?;
@@ -326,6 +326,7 @@ fn observe(
 /// The table that was asked for, if it was made from this model and for this target.
 fn known_statistics(
     settings: &ConvertSettings,
+    estimator: &dyn RangeEstimator,
     original: &Model,
 ) -> Result<Option<CalibrationFile>, Failure> {
     let Some(path) = &settings.table else {
@@ -340,6 +341,13 @@ fn known_statistics(
     }
     let table = CalibrationFile::read(path)?;
     table.check_made_for(original, &settings.target, settings.simplify)?;
+    if estimator.needs_bins() && !table.has_bins() {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!("`{}`: {}", path.display(), EstimateError::NoBins),
+        )
+        .with_help("or convert with `--range minmax`"));
+    }
     Ok(Some(table))
 }
 
@@ -349,6 +357,7 @@ fn calibrate_options<'a>(
 ) -> CalibrateOptions<'a> {
     CalibrateOptions {
         values: Vec::new(),
+        bins: estimator_by_name(&settings.range).is_ok_and(|estimator| estimator.needs_bins()),
         study: None,
         analysis,
         tile_px: Some(settings.tile_px),

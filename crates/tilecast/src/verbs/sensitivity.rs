@@ -249,6 +249,7 @@ fn calibrated(
 ) -> Result<BTreeMap<String, Range>, Failure> {
     let options = CalibrateOptions {
         values: request.calibrated_values(model, plan),
+        bins: true,
         study: None,
         analysis: Some(geometry.analysis()),
         tile_px: Some(settings.tile_px),

@@ -17,11 +17,11 @@ const SAMPLE: &str = "models/nafnet-denoise.onnx";
 /// Processes are timed at most so often: the peer takes a minute for each.
 const MOST_ROUNDS: usize = 3;
 
-/// Our name of an estimator, and the peer's.
-const METHODS: [(&str, &str); 3] = [
-    ("minmax", "MinMax"),
-    ("percentile", "Percentile"),
-    ("entropy", "Entropy"),
+/// Our name of an estimator, what it lets `calibrate` leave out, and the peer's name.
+const METHODS: [(&str, &[&str], &str); 3] = [
+    ("minmax", &["--extremes-only"], "MinMax"),
+    ("percentile", &[], "Percentile"),
+    ("entropy", &[], "Entropy"),
 ];
 
 /// What calibrating took.
@@ -90,7 +90,7 @@ pub(super) fn measure(
     let rounds = options.rounds.min(MOST_ROUNDS);
     let [few, twice] = &folders.calibration;
     let mut costs = Vec::new();
-    for (estimator, method) in METHODS {
+    for (estimator, extra, method) in METHODS {
         let mut cost = Cost {
             estimator,
             n_images: N_CALIBRATION[0],
@@ -98,18 +98,18 @@ pub(super) fn measure(
         };
         for _ in 0..rounds {
             progress(&format!("calibrating, {estimator}"));
-            cost.keep(ours(&model, few), |c| &mut c.ours);
+            cost.keep(ours(&model, few, extra), |c| &mut c.ours);
             cost.keep(peer(options, method, &model, few), |c| &mut c.peer);
         }
         costs.push(cost);
     }
     let mut cost = Cost {
-        estimator: METHODS[0].0,
+        estimator: METHODS[1].0,
         n_images: N_CALIBRATION[1],
         ..Cost::default()
     };
     for _ in 0..rounds {
-        cost.keep(ours(&model, twice), |c| &mut c.ours);
+        cost.keep(ours(&model, twice, METHODS[1].1), |c| &mut c.ours);
     }
     costs.push(cost);
     Ok(costs)
@@ -131,7 +131,7 @@ impl Cost {
     }
 }
 
-fn ours(model: &Path, images: &Path) -> Result<Process, BenchError> {
+fn ours(model: &Path, images: &Path, extra: &[&str]) -> Result<Process, BenchError> {
     let mut command = process::tilecast()?;
     command.args(fill(
         CALIBRATE,
@@ -141,6 +141,7 @@ fn ours(model: &Path, images: &Path) -> Result<Process, BenchError> {
             ("{output}", &model.with_extension("table")),
         ],
     ));
+    command.args(extra);
     process::watch("tilecast", &mut command).map(Process::from)
 }
 
