@@ -40,7 +40,7 @@ pub use simplify::{
     FuseLayerNorm, FusePixelShuffle, MAX_ROUNDS, MergeCasts, MergeCommonSubexpressions,
     MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes, MergeTransposes, PassDecline,
     RecordShapes, RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike,
-    SimplifyOptions, SimplifyReport, SlicesToSplit, simplify,
+    SimplifyOptions, SimplifyReport, SlicesToSplit, TransposeUpsampling, simplify,
 };
 pub use statistics::{SweptModel, cut_statistics};
 pub use targets::{
@@ -78,6 +78,7 @@ pub const PASSES: &[&PassMeta] = &[
     &simplify::FUSE_GELU,
     &simplify::FUSE_HARD_SWISH,
     &simplify::FUSE_PIXEL_SHUFFLE,
+    &simplify::TRANSPOSE_UPSAMPLING,
     &simplify::RECORD_SHAPES,
     &simplify::RAISE_OPSET,
     &statistics::CUT_STATISTICS,

@@ -38,6 +38,7 @@ mod rewrite;
 mod site;
 mod slices_to_split;
 mod substitute;
+mod transpose_upsampling;
 
 use std::fmt;
 
@@ -66,6 +67,7 @@ pub use remove_identity::RemoveIdentity;
 pub use remove_initializer_inputs::RemoveInitializerInputs;
 pub use replace_cast_like::ReplaceCastLike;
 pub use slices_to_split::SlicesToSplit;
+pub use transpose_upsampling::TransposeUpsampling;
 
 pub(crate) use divide_convolutions::META as DIVIDE_CONVOLUTIONS;
 pub(crate) use fold_batch_norm::META as FOLD_BATCH_NORM;
@@ -91,6 +93,7 @@ pub(crate) use remove_identity::META as REMOVE_IDENTITY;
 pub(crate) use remove_initializer_inputs::META as REMOVE_INITIALIZER_INPUTS;
 pub(crate) use replace_cast_like::META as REPLACE_CAST_LIKE;
 pub(crate) use slices_to_split::META as SLICES_TO_SPLIT;
+pub(crate) use transpose_upsampling::META as TRANSPOSE_UPSAMPLING;
 
 use crate::pass::run_pass_with;
 use crate::{Decline, ImageLayout, Pass, PassError, PassReport, Target};
@@ -208,6 +211,13 @@ pub const FUSIONS: &[Entry] = &[
     Entry {
         pass: |_| Some(Box::new(FusePixelShuffle)),
         reason: "behind the merging of reshapes and transposes, which removes what is between its three nodes",
+    },
+    Entry {
+        pass: |target| {
+            let pass: Box<dyn Pass> = Box::new(TransposeUpsampling);
+            (target.image_layout == ImageLayout::Blocked).then_some(pass)
+        },
+        reason: "behind the passes that find pixel shuffles and fold into the convolutions before them",
     },
     Entry {
         pass: |target| {

@@ -4,6 +4,7 @@ mod coreml;
 mod directml;
 mod generic;
 mod ort_cpu;
+mod ort_cpu_vnni;
 mod tensorrt;
 
 use tilecast_quant::{QuantType, Symmetry};
@@ -113,6 +114,9 @@ pub struct Int8Costs {
     pub depthwise: PerPrecision,
     /// An element that a convolution writes.
     pub written: PerPrecision,
+    /// An element that a Transpose puts back in front of a convolution that reads what was computed with the channels last: what the
+    /// convolution is spared in INT8, where it computes so too, and what it takes in float.
+    pub transposed: PerPrecision,
     /// Going to INT8 or back at all, however small the tensor: the nodes that do it.
     pub conversion: u64,
     /// An element that goes from another operator to a convolution: conversion and change of layout.
@@ -140,6 +144,7 @@ impl Target {
 pub const TARGETS: &[&Target] = &[
     &generic::GENERIC,
     &ort_cpu::ORT_CPU,
+    &ort_cpu_vnni::ORT_CPU_VNNI,
     &tensorrt::TENSORRT,
     &directml::DIRECTML,
     &coreml::COREML,

@@ -10,6 +10,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,24 +24,24 @@ use super::{BenchError, Options, progress, scratch};
 
 const SCRIPT: &str = "int8_peer.py";
 
-/// Who makes INT8 models here, and the command line of each; `{…}` are filled in.
-const OURS: &[(&str, &[&str])] = &[(
-    "tilecast",
-    &[
-        "convert",
-        "{model}",
-        "--to",
-        "int8",
-        "--target",
-        "ort-cpu",
-        "--calibration",
-        "{images}",
-        "--tile",
-        "{tile}",
-        "-o",
-        "{output}",
-    ],
-)];
+/// What INT8 models are made for here: a name, and the target. The second runs on processors with VNNI only.
+const OURS: [(&str, &str); 2] = [("tilecast", "ort-cpu"), ("tilecast, VNNI", "ort-cpu-vnni")];
+
+/// The command line that makes them; `{…}` are filled in.
+const CONVERT: &[&str] = &[
+    "convert",
+    "{model}",
+    "--to",
+    "int8",
+    "--target",
+    "{target}",
+    "--calibration",
+    "{images}",
+    "--tile",
+    "{tile}",
+    "-o",
+    "{output}",
+];
 
 /// The command line that calibrates. One table serves every estimator but the one of extremes, which needs no more than these.
 const CALIBRATE: &[&str] = &[
@@ -177,6 +178,14 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
         results: json!({ "models": subjects, "calibration": costs, "goals": goals }),
         ..Report::default()
     })
+}
+
+/// Whether the processor adds 8-bit products into 32 bits; nothing where the system does not tell.
+fn has_vnni() -> Option<bool> {
+    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let flags = info.lines().find(|line| line.starts_with("flags"))?;
+    let mut flags = flags.split_whitespace();
+    Some(flags.any(|flag| matches!(flag, "avx512_vnni" | "avx_vnni")))
 }
 
 /// What was made, by label.

@@ -17,6 +17,9 @@ use crate::precision::insert_qdq::absorb::absorbed;
 use crate::precision::insert_qdq::part::{Part, part};
 use crate::{Int8Costs, PerPrecision, Target};
 
+/// The order of axes that a Transpose takes from an image with its channels last.
+const CHANNELS_SECOND: [i64; 4] = [0, 3, 1, 2];
+
 /// One candidate: what it costs on its own, in picoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Candidate {
@@ -127,6 +130,13 @@ impl Prices<'_, '_> {
             Some(before) if index.contains_key(&before) => {}
             // A convolution that stays float hands over what the next one reads.
             Some(_) => add(read, self.costs.from_float_kernel),
+            None if self.had_channels_last(input) => add(
+                read,
+                PerPrecision {
+                    int8: self.costs.entered.int8 - self.costs.transposed.int8,
+                    float: self.costs.entered.float + self.costs.transposed.float,
+                },
+            ),
             None => add(read, self.costs.entered),
         }
         let readers = self.graph.uses(self.result(id)).iter();
@@ -141,6 +151,14 @@ impl Prices<'_, '_> {
             add(written, self.costs.to_float_kernel);
         }
         Some(cost)
+    }
+
+    /// Whether a value is a Transpose of what was computed with the channels last.
+    fn had_channels_last(&self, value: &str) -> bool {
+        self.graph.producer(value).is_some_and(|(id, _)| {
+            let node = self.graph.node(id);
+            node.is("Transpose") && node.ints("perm").ok().flatten() == Some(&CHANNELS_SECOND)
+        })
     }
 
     /// The cost of taking a tensor to INT8 or back.

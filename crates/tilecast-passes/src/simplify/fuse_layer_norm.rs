@@ -19,8 +19,6 @@ const FEWEST_CONVOLVED: usize = 16;
 /// Up to this many channels one convolution with `C * C` weights subtracts the mean; beyond, it costs more than a
 /// convolution that averages and a subtraction.
 const MOST_CENTERED_AT_ONCE: usize = 32;
-/// From here on `LayerNormalization` between two Transposes takes less time where INT8 follows, and no more elsewhere.
-const FEWEST_TRANSPOSED: usize = 64;
 /// Puts the channels of an image last, and back.
 const CHANNELS_LAST: [i64; 4] = [0, 2, 3, 1];
 const CHANNELS_SECOND: [i64; 4] = [0, 3, 1, 2];
@@ -34,7 +32,7 @@ pub(crate) const META: PassMeta = PassMeta {
 **What it does.** `(x - mean(x)) / sqrt(mean((x - mean(x))²) + ε)` over the last axis (tokens) becomes
 `LayerNormalization`, with the scale and the shift behind it where they are. Over the channels of an image the operator
 has no axis of its own; there, if the parameter asks for it, 1x1 convolutions with the weights 1/C compute the averages,
-and from 64 channels on the operator stands between two Transposes.
+and from some number of channels on the operator stands between two Transposes.
 
 **Why.** Over tokens nine passes over the activation become one. Over channels, ONNX Runtime computes `ReduceMean` on one
 thread and without blocking, while its convolutions use all threads and keep the layout of the convolutions around them.
@@ -44,7 +42,7 @@ convolutions compute with the channels last, so that the Transposes vanish betwe
 **Before / After.** `m = ReduceMean(x, [-1]); d = Sub(x, m); p = Pow(d, 2); v = ReduceMean(p, [-1]); a = Add(v, ε);
 s = Sqrt(a); n = Div(d, s); g = Mul(n, scale); y = Add(g, bias)` becomes `y = LayerNormalization(x, scale, bias)`.
 Over the channels of an image, `y = Div(d, s)` becomes `d = Conv(x, I - 1/C); p = Mul(d, d); v = Conv(p, 1/C, ε);
-s = Sqrt(v); y = Div(d, s)`; for more than 32 channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`, and for 64 or more
+s = Sqrt(v); y = Div(d, s)`; for more than 32 channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`, and for many
 `y` is `Transpose(LayerNormalization(Transpose(x)))` where the opset has the operator.
 
 **Preconditions.** Opset 17 for the operator, 16 channels for the convolutions. Both means go over the same single axis
@@ -54,7 +52,8 @@ what is between. A scale or shift that is not one float32 constant per element o
 
 **Numerics.** Reassociates.
 
-**Parameters.** `over_channels`: what to do with a normalization over the channels of an image (default: leave it).
+**Parameters.** `over_channels`: what to do with a normalization over the channels of an image (default: leave it), and
+from how many channels on it is the operator.
 
 **References.** J. Ba, J. Kiros, G. Hinton, *Layer Normalization*, 2016, <https://arxiv.org/abs/1607.06450>.",
 };
@@ -65,8 +64,19 @@ pub enum ChannelNorms {
     /// It stays taken apart.
     #[default]
     Decomposed,
-    /// 1x1 convolutions compute the averages.
-    Convolved,
+    /// 1x1 convolutions compute the averages, or the operator stands between two Transposes.
+    Convolved {
+        /// From so many channels on it is the operator, where the opset has it: there it takes less time where INT8 follows, and no
+        /// more elsewhere.
+        fewest_transposed: usize,
+    },
+}
+
+impl ChannelNorms {
+    /// Whether the operator stands between two Transposes for so many channels.
+    fn transposes(self, n_channels: usize) -> bool {
+        matches!(self, Self::Convolved { fewest_transposed } if n_channels >= fewest_transposed)
+    }
 }
 
 /// Fuses layer normalization; see the pass's explanation.
@@ -336,7 +346,7 @@ impl<'g> LayerNorm<'g> {
         let mut norm = Self {
             x: core.x,
             over,
-            is_transposed: length >= FEWEST_TRANSPOSED && site.opset() >= MIN_OPSET,
+            is_transposed: over_channels.transposes(length) && site.opset() >= MIN_OPSET,
             nodes: core.nodes,
             last: core.last,
             epsilon,

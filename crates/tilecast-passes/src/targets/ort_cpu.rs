@@ -66,7 +66,9 @@ pub(super) const ORT_CPU: Target = Target {
     absorbed_ops: &["Clip", "Relu"],
     absorbs_residual_add: false,
     float16: Float16::Store,
-    channel_norms: ChannelNorms::Convolved,
+    channel_norms: ChannelNorms::Convolved {
+        fewest_transposed: 64,
+    },
     image_layout: ImageLayout::Blocked,
     adds_pairs_in_16_bits: true,
     int8_costs: Some(&COSTS),
@@ -94,6 +96,10 @@ const COSTS: Int8Costs = Int8Costs {
     written: PerPrecision {
         int8: 170,
         float: 40,
+    },
+    transposed: PerPrecision {
+        int8: 150,
+        float: 160,
     },
     conversion: 5_000_000,
     entered: PerPrecision {

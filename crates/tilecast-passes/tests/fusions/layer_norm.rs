@@ -7,7 +7,9 @@ const TOKENS: FuseLayerNorm = FuseLayerNorm {
     over_channels: ChannelNorms::Decomposed,
 };
 const CONVOLVED: FuseLayerNorm = FuseLayerNorm {
-    over_channels: ChannelNorms::Convolved,
+    over_channels: ChannelNorms::Convolved {
+        fewest_transposed: 64,
+    },
 };
 
 fn tokens() -> Network {

@@ -17,3 +17,4 @@ mod pixel_shuffle;
 mod record_shapes;
 mod sample;
 mod slices_to_split;
+mod transpose_upsampling;

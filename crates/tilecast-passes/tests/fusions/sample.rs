@@ -31,7 +31,9 @@ fn the_denoiser_loses_its_affine_parts_and_half_slices_and_computes_the_same() {
     assert_eq!(count(&before, "Add") - count(&after, "Add"), 24);
     assert_eq!(count(&after, "Split"), 24);
     let channels = FuseLayerNorm {
-        over_channels: ChannelNorms::Convolved,
+        over_channels: ChannelNorms::Convolved {
+            fewest_transposed: 64,
+        },
     };
     let mut convolved = after.clone();
     run_pass(&channels, &mut convolved).unwrap();

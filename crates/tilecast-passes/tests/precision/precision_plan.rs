@@ -183,7 +183,9 @@ fn the_sample_has_its_ends_and_norms_pinned() {
 #[test]
 fn convolutions_that_average_are_part_of_their_normalization() {
     let convolved = FuseLayerNorm {
-        over_channels: ChannelNorms::Convolved,
+        over_channels: ChannelNorms::Convolved {
+            fewest_transposed: 64,
+        },
     };
     let mut model = sample();
     run_pass(&convolved, &mut model).unwrap();

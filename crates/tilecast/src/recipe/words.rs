@@ -89,6 +89,8 @@ words! {
         Generic = "generic",
         /// ONNX Runtime's CPU provider.
         OrtCpu = "ort-cpu",
+        /// ONNX Runtime's CPU provider on processors with VNNI.
+        OrtCpuVnni = "ort-cpu-vnni",
         /// NVIDIA TensorRT.
         Tensorrt = "tensorrt",
         /// Microsoft DirectML.

@@ -154,7 +154,7 @@ fn none_of(
     for subject in exports {
         for made in subject.ours() {
             if let Some(how) = broken(subject, made) {
-                offenders.push(format!("{} {how}", subject.name));
+                offenders.push(format!("{} by {} {how}", subject.name, made.by));
             }
         }
     }
@@ -296,8 +296,11 @@ mod tests {
         // PSNR, over FP32; the peer's speed is not asked for.
         assert_eq!(held(subject(Kind::Export, 40.0, [0.97, 0.5])), [true, true]);
         let goals = of(&[subject(Kind::Export, 39.5, [0.96, 2.0])], &[]);
-        assert_eq!(goals[0].measured, "m -0.5 dB (-0.5 without saturation)");
-        assert_eq!(goals[1].measured, "m 0.96 times");
+        assert_eq!(
+            goals[0].measured,
+            "m by tilecast -0.5 dB (-0.5 without saturation)"
+        );
+        assert_eq!(goals[1].measured, "m by tilecast 0.96 times");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tilecast_tile::list_images;
 
 use super::super::simplify::{EXPORT_PX, SAMPLE_PX, models};
 use super::super::{BenchError, Options, checkout, nafnet, process, progress, python};
-use super::{Kind, Made, OURS, PEER, PEER_PREPARED, SCRIPT, Subject, fill};
+use super::{CONVERT, Kind, Made, OURS, PEER, PEER_PREPARED, SCRIPT, Subject, fill, has_vnni};
 
 /// The images, as `recipes/nafnet.yaml` uses them: of the names in order every fourth is held out.
 const IMAGES: &str = "calibration/noisy";
@@ -189,13 +189,15 @@ pub(super) fn sources(
 /// A program cannot be started. That one fails is a result.
 pub(super) fn subject(options: &Options, source: &Source) -> Result<Subject, BenchError> {
     let mut made = Vec::new();
-    for (by, template) in OURS {
-        let path = target(source, by);
+    let n_ours = if has_vnni() == Some(true) { 2 } else { 1 };
+    for (by, runtime) in OURS.into_iter().take(n_ours) {
+        let path = target(source, runtime);
         let mut command = process::tilecast()?;
         command.args(fill(
-            template,
+            CONVERT,
             &[
                 ("{model}", &source.model),
+                ("{target}", Path::new(runtime)),
                 ("{images}", &source.calibrate),
                 ("{tile}", Path::new(&source.side_px.to_string())),
                 ("{output}", &path),

@@ -1,14 +1,12 @@
 //! What the measurement looks like on the page.
 
-use std::fs;
-
 use super::super::pairs::{Runs, THREADS, speed};
 use super::super::report::Table;
 use super::super::simplify::{EXPORT_PX, SAMPLE_PX};
 use super::super::statistics::Quartiles;
 use super::calibration::{Cost, Process};
 use super::goals::{Goal, mean};
-use super::{Judged, Made, PEER, Subject};
+use super::{Judged, Made, PEER, Subject, has_vnni};
 
 const ABSENT: &str = "–";
 
@@ -27,7 +25,7 @@ pub(super) fn method() -> Vec<String> {
         }
     };
     vec![
-        "tilecast converts with `--to int8 --target ort-cpu`. quantize_static has u8 activations and s8 weights per channel in QDQ format and the defaults of everything else, \
+        "tilecast converts with `--to int8 --target ort-cpu`, and on a processor with VNNI with `ort-cpu-vnni` too. quantize_static has u8 activations and s8 weights per channel in QDQ format and the defaults of everything else, \
          on the model as it was exported and behind `quant_pre_process`; both calibrate on the same images.".into(),
         format!(
             "PSNR is against FP32 in onnxruntime's CPU provider, the mean over images and the least. The samples calibrate on the images that their recipe calibrates on, and are judged on the whole \
@@ -36,14 +34,6 @@ pub(super) fn method() -> Vec<String> {
         "A round runs reference, candidate, candidate, reference; its ratio is the time of the two outer runs over that of the two inner ones.".into(),
         saturation.into(),
     ]
-}
-
-/// Whether the processor adds 8-bit products into 32 bits; nothing where the system does not tell.
-fn has_vnni() -> Option<bool> {
-    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let flags = info.lines().find(|line| line.starts_with("flags"))?;
-    let mut flags = flags.split_whitespace();
-    Some(flags.any(|flag| matches!(flag, "avx512_vnni" | "avx_vnni")))
 }
 
 pub(super) fn all(subjects: &[Subject], costs: &[Cost], goals: &[Goal]) -> Vec<Table> {
