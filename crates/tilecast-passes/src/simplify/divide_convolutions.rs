@@ -14,6 +14,9 @@ const CHANNEL_AXIS: usize = 1;
 /// With fewer filters a convolution of its own does not pay: ONNX Runtime computes convolutions in blocks of 8 to 16.
 const FEWEST_FILTERS: usize = 8;
 
+/// ONNX Runtime computes depthwise convolutions in blocks of 8 or 16 channels, by processor, and slowly where these do not divide them.
+const BLOCK: usize = 16;
+
 /// The pass's fixed facts.
 pub(crate) const META: PassMeta = PassMeta {
     id: "divide_convolutions",
@@ -31,7 +34,8 @@ each part has a range of its own.
 `a = Conv(Conv(x, W_a), V_a); b = Conv(Conv(x, W_b), V_b)`.
 
 **Preconditions.** The chain from the Split back ends in a convolution without groups; between are depthwise
-convolutions only. Weights and biases are constant; nothing else reads what is between. Each part has 8 filters or more.
+convolutions only. Weights and biases are constant; nothing else reads what is between. Each part has 8 filters or more, behind
+depthwise convolutions a multiple of 16: others ONNX Runtime computes slowly.
 
 **Numerics.** Exact: the same products are summed, channel by channel.
 
@@ -96,6 +100,13 @@ impl<'g> Division<'g> {
             chain.insert(0, link);
             if !is_depthwise {
                 let sizes = sizes(site, node, chain[0].weights.dims()[0])?;
+                if chain.len() > 1
+                    && let Some(size) = sizes.iter().find(|size| !size.is_multiple_of(BLOCK))
+                {
+                    return Err(format!(
+                        "a depthwise convolution over {size} channels is not computed in blocks"
+                    ));
+                }
                 return Ok(Some(Self {
                     split,
                     sizes,

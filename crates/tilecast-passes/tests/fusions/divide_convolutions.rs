@@ -27,11 +27,11 @@ fn a_gate_behind_one_convolution() {
 #[test]
 fn depthwise_convolutions_between_are_divided_too() {
     let network = Network::of_image(3)
-        .conv("x", "w", &[24, 3, 1, 1], "b1", "c")
-        .conv("c", "v", &[24, 1, 3, 3], "b2", "d")
-        .int("group", 24)
+        .conv("x", "w", &[48, 3, 1, 1], "b1", "c")
+        .conv("c", "v", &[48, 1, 3, 3], "b2", "d")
+        .int("group", 48)
         .ints("pads", &[1, 1, 1, 1])
-        .integers("sizes", &[8, 16])
+        .integers("sizes", &[16, 32])
         .node("Split", &["d", "sizes"], &["a", "b"])
         .int("axis", 1)
         .node("ReduceMean", &["b"], &["m"])
@@ -76,6 +76,16 @@ fn what_cannot_be_divided_stays() {
     .declined(
         &PASS,
         "depthwise convolutions are in front of it, and no other convolution in front of these",
+    );
+    split(
+        Network::of_image(3)
+            .conv("x", "w", &[40, 3, 1, 1], "b1", "e")
+            .conv("e", "v", &[40, 1, 3, 3], "b2", "c")
+            .int("group", 40),
+    )
+    .declined(
+        &PASS,
+        "a depthwise convolution over 20 channels is not computed in blocks",
     );
     split(Network::of_image(16).node("Relu", &["x"], &["c"])).ignored(&PASS);
     Network::of_image(3)
