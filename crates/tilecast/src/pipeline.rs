@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use tilecast_exec::{LibrarySearch, TractEngine};
 
 use crate::Failure;
+use crate::baseline::Baseline;
 use crate::context::Context;
+use crate::judging::Judging;
 use crate::recipe::LoadedRecipe;
 use crate::report::Report;
 use crate::stages::StageClock;
@@ -37,6 +39,8 @@ pub struct QuantizeSettings {
     pub overrides: Vec<String>,
     /// Where ONNX Runtime may be, in which the artifacts are timed.
     pub onnxruntime: LibrarySearch,
+    /// What the result is compared with, and files for the verdict.
+    pub judging: Judging,
 }
 
 /// What the main job made, and where.
@@ -59,6 +63,8 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
         .out
         .clone()
         .unwrap_or_else(|| Path::new("dist").join(&recipe.name));
+    let baseline = settings.judging.baseline.as_ref();
+    let baseline = baseline.map(Baseline::load).transpose()?;
     let engine = TractEngine::new();
     let clock = &mut StageClock::default();
 
@@ -71,6 +77,6 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
     let validated = validate_stage::validate(saved, &engine, clock, cx)?;
     let mixed = mix_stage::mix(validated, &folder, &engine, clock, cx)?;
     let timed = speed_stage::time(mixed, &settings.onnxruntime, clock, cx)?;
-    let report = report_stage::report(timed, &folder, clock, cx)?;
+    let report = report_stage::report(timed, &folder, settings, baseline.as_ref(), clock, cx)?;
     Ok(Quantized { report, folder })
 }
