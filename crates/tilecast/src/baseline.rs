@@ -205,7 +205,8 @@ impl Figures {
             .filter(|((_, value, ..), (_, baseline, ..))| value.is_some() || baseline.is_some())
             .map(|((measure, value, kind, tolerance), (_, baseline, ..))| {
                 let limit = baseline.map(|b| match kind {
-                    Kind::Up => b - tolerance,
+                    // A tolerance larger than the value tolerates everything, and reads better so.
+                    Kind::Up => (b - tolerance).max(0.0_f64.min(b)),
                     Kind::Down => b + tolerance,
                     Kind::DownPercent => b * (1.0 + tolerance / 100.0),
                 });

@@ -21,6 +21,7 @@ mod interruption;
 mod json;
 mod model_failures;
 mod output_failures;
+mod page;
 mod recipe_failures;
 mod schemas;
 mod sensitivity;

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tilecast_analysis::{Finding, Severity};
 
 use super::super::Report;
-use super::format::prose;
+use super::format::{inline, prose};
 
 /// Nodes of a rule that are named without unfolding.
 const SHOWN: usize = 4;
@@ -41,7 +41,7 @@ fn rule(code: &str, findings: &[Finding]) -> Markup {
             (code) " " @if let Some(meta) = meta { (meta.name) " " }
             span class=(class) { (first.severity.to_string()) }
         }
-        @if let Some(meta) = meta { p { (meta.summary) } }
+        @if let Some(meta) = meta { p { (inline(meta.summary)) } }
         ul { @for finding in named { (item(finding)) } }
         @if !rest.is_empty() {
             details {
@@ -49,7 +49,7 @@ fn rule(code: &str, findings: &[Finding]) -> Markup {
                 ul { @for finding in rest { (item(finding)) } }
             }
         }
-        p { strong { "What to do: " } (first.help) "." }
+        p { strong { "What to do: " } (inline(&first.help)) "." }
         @if let Some(meta) = meta {
             details {
                 summary { "Explanation of " (code) }
@@ -60,5 +60,5 @@ fn rule(code: &str, findings: &[Finding]) -> Markup {
 }
 
 fn item(finding: &Finding) -> Markup {
-    html! { li { code { (finding.node) } ": " (finding.message) } }
+    html! { li { code { (finding.node) } ": " (inline(&finding.message)) } }
 }

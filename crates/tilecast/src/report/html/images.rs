@@ -29,6 +29,11 @@ pub(super) fn section(report: &Report, images: &[ImageComparison]) -> Markup {
             @if !images.is_empty() { (looks(index, artifact, images)) }
         }
         h3 { "All held-out images" }
+        p.muted {
+            "Seam ratio: how much steeper the result is across tile lines than beside them, and what FP32 has there without "
+            "tiles. Overlap step: difference in brightness of two tiles in the middle where both have pixels. Tiling alone: "
+            "FP32 in tiles against FP32 whole."
+        }
         @for artifact in &report.artifacts {
             details {
                 summary { (artifact.name) ": figures of " (artifact.quality.images.len()) " images" }
@@ -196,14 +201,7 @@ fn figures(artifact: &ArtifactReport) -> Markup {
         }
         tbody { @for image in &artifact.quality.images { (image_row(image)) } }
     };
-    html! {
-        (table("Against FP32, tiled alike", &rows))
-        p.muted {
-            "Seam ratio: how much steeper the result is across tile lines than beside them, and what FP32 has there without "
-            "tiles. Overlap step: difference in brightness of two tiles in the middle where both have pixels. Tiling alone: FP32 in tiles "
-            "against FP32 whole."
-        }
-    }
+    table("Against FP32, tiled alike", &rows)
 }
 
 fn image_row(image: &ImageQuality) -> Markup {

@@ -87,7 +87,7 @@ fn groups(artifact: &ArtifactReport) -> Markup {
             @for (first, nodes) in &groups {
                 tr {
                     th scope="row" { (first.precision) }
-                    td { (first.reason) }
+                    td.words { (first.reason) }
                     td.n { (nodes.len()) }
                     td.name {
                         @for (index, node) in nodes.iter().take(NAMED).enumerate() {
@@ -120,7 +120,7 @@ fn nodes(artifact: &ArtifactReport) -> Markup {
                     th.name scope="row" { code { (node.node) } }
                     td { (node.op) }
                     td { (node.precision) }
-                    td { (node.reason) }
+                    td.words { (node.reason) }
                 }
             }
         }
