@@ -17,7 +17,7 @@ pub(super) fn memory(report: &Report) -> Markup {
     sides.sort_unstable();
     let largest = sides.iter().map(|(_, peak)| *peak).max().unwrap_or(1) as f64;
     let rows = html! {
-        thead { tr { th.n scope="col" { "tile" } th.n scope="col" { "predicted peak" } th scope="col" { "" } } }
+        thead { tr { th.n scope="col" { "tile" } th.n scope="col" { "predicted peak" } th scope="col" { "compared" } } }
         tbody {
             @for (side, peak) in &sides {
                 tr {
@@ -103,7 +103,7 @@ pub(super) fn stages(report: &Report) -> Markup {
             tr {
                 th scope="col" { "stage" }
                 th.n scope="col" { "seconds" }
-                th scope="col" { "" }
+                th scope="col" { "compared" }
                 th.n scope="col" { "peak memory of the process" }
             }
         }
