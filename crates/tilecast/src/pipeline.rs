@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use tilecast_exec::{LibrarySearch, TractEngine};
 
 use crate::Failure;
-use crate::baseline::Baseline;
 use crate::context::Context;
 use crate::judging::Judging;
 use crate::recipe::LoadedRecipe;
@@ -58,13 +57,12 @@ pub struct Quantized {
 /// Anything that keeps an artifact or the report from being made. A missed gate is no error here: the report is written
 /// and says so in [`Report::passed`].
 pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantized, Failure> {
+    let baseline = settings.judging.begin()?;
     let recipe = LoadedRecipe::load(&settings.recipe, &settings.overrides)?;
     let folder = settings
         .out
         .clone()
         .unwrap_or_else(|| Path::new("dist").join(&recipe.name));
-    let baseline = settings.judging.baseline.as_ref();
-    let baseline = baseline.map(Baseline::load).transpose()?;
     let engine = TractEngine::new();
     let clock = &mut StageClock::default();
 

@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 use prost::Message;
 use serde_json::Value;
 use tilecast_onnx::Tensor;
-use tilecast_onnx::proto::{ModelProto, NodeProto};
+use tilecast_onnx::proto::{ModelProto, NodeFields, NodeProto};
 
 use crate::support::{Folder, SRVGG, sample_model};
 
@@ -26,11 +26,12 @@ fn clipped_model() -> Vec<u8> {
         let limit = Tensor::from_f32(Vec::new(), &[limit]);
         graph.initializer.push(limit.to_proto(name));
     }
-    let mut clip = NodeProto::default();
-    clip.op_type = Some("Clip".to_owned());
-    clip.input = vec![inner, "low".to_owned(), "high".to_owned()];
-    clip.output = vec![output];
-    graph.node.push(clip);
+    graph.node.push(NodeProto::from(NodeFields {
+        op_type: Some("Clip".to_owned()),
+        input: vec![inner, "low".to_owned(), "high".to_owned()],
+        output: vec![output],
+        ..NodeFields::default()
+    }));
     model.encode_to_vec()
 }
 
@@ -220,6 +221,16 @@ fn the_main_job_names_every_regression() {
     assert_eq!(written["passed"], false);
     let page = text(&folder, "out/report.md");
     assert!(page.contains("worse than the baseline"), "{page}");
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_earlier_verdict() {
+    let folder = Folder::with_images();
+    for name in ["junit.xml", "summary.md"] {
+        folder.write(name, "of an earlier run");
+    }
+    folder.fail(&format!("quantize absent.yaml {FILES}"), 4);
+    assert!(!folder.path("junit.xml").exists() && !folder.path("summary.md").exists());
 }
 
 #[test]

@@ -21,19 +21,6 @@ fn differences(document: &Value, schema: &Value, root: &Value, at: &str, found: 
     let mut fail = |what: String| found.push(format!("{at}: {what}"));
     for (keyword, value) in schema {
         match keyword.as_str() {
-            "$schema"
-            | "$defs"
-            | "title"
-            | "description"
-            | "format"
-            | "default"
-            | "properties"
-            | "additionalProperties"
-            | "items"
-            | "$ref"
-            | "anyOf"
-            | "allOf"
-            | "oneOf" => {}
             "type" => {
                 let types = value
                     .as_array()
@@ -50,7 +37,22 @@ fn differences(document: &Value, schema: &Value, root: &Value, at: &str, found: 
             "enum" if !value.as_array().unwrap().contains(document) => {
                 fail(format!("{document} is not one of {value}"));
             }
-            "const" | "enum" => {}
+            // Values that fit, words, and what is followed below.
+            "const"
+            | "enum"
+            | "$schema"
+            | "$defs"
+            | "title"
+            | "description"
+            | "format"
+            | "default"
+            | "properties"
+            | "additionalProperties"
+            | "items"
+            | "$ref"
+            | "anyOf"
+            | "allOf"
+            | "oneOf" => {}
             "minimum" => {
                 if document
                     .as_f64()

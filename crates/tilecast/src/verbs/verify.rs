@@ -8,7 +8,7 @@ use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::ValueRange;
 
-use crate::baseline::{Baseline, Figures};
+use crate::baseline::Figures;
 use crate::compare::{CompareOptions, Looks, compare, count_tiles};
 use crate::context::Context;
 use crate::engines::EngineChoice;
@@ -81,9 +81,8 @@ pub struct Verification {
 /// A file cannot be read, a model cannot be run, or the user interrupts. A missed gate is no error here: see
 /// [`Quality::passed`].
 pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verification, Failure> {
+    let baseline = settings.judging.begin()?;
     let engine = settings.engine.open()?;
-    let baseline = settings.judging.baseline.as_ref();
-    let baseline = baseline.map(Baseline::load).transpose()?;
     if let Some(folder) = &settings.error_maps {
         std::fs::create_dir_all(folder).map_err(|e| {
             Failure::new(

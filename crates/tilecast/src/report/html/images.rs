@@ -136,7 +136,7 @@ fn look(
                 figure.view {
                     figcaption {
                         "Error of that part, " (amplification) "× amplified: the lightest is "
-                        (format!("{:.2} %", 100.0 / amplification)) " of the range or more."
+                        (format!("{:.2} %", 100.0 / f64::from(amplification))) " of the range or more."
                     }
                     div.frame style=(frame(part_px)) {
                         img src=(data_uri(&picture.error))

@@ -6,12 +6,7 @@ use super::super::{FileFacts, Report};
 use super::format::table;
 
 pub(super) fn section(report: &Report) -> Markup {
-    let sets: String = report
-        .request
-        .overrides
-        .iter()
-        .map(|change| format!(" --set '{}'", change.replace('\'', "'\\''")))
-        .collect();
+    let quoted = |change: &String| change.replace('\'', "'\\''");
     let files = html! {
         (head())
         tbody {
@@ -29,7 +24,12 @@ pub(super) fn section(report: &Report) -> Markup {
     };
     html! {
         p { (report.tool.name) " " (report.tool.version) ":" }
-        pre tabindex="0" { code { "tilecast quantize " (report.recipe.name) ".yaml" (sets) } }
+        pre tabindex="0" {
+            code {
+                "tilecast quantize " (report.recipe.name) ".yaml"
+                @for change in &report.request.overrides { " --set '" (quoted(change)) "'" }
+            }
+        }
         details {
             summary { "The recipe, " code { (report.recipe.name) ".yaml" } }
             pre tabindex="0" { code { (report.request.recipe) } }
