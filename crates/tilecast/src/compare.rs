@@ -457,3 +457,77 @@ pub(crate) fn truth_psnr(score: &ImageScore) -> Option<(f64, f64)> {
     let peak = OutputRange::UNIT.peak();
     Some((reference.psnr_db(peak)?, candidate.psnr_db(peak)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use tilecast_tile::{BitDepth, Size};
+
+    use super::*;
+
+    /// An image with this error, and a picture.
+    fn image(error: f32) -> ImageComparison {
+        let size = Size {
+            height: 1,
+            width: 1,
+        };
+        let pixel = |value| PlanarImage::new(1, size, vec![value], BitDepth::Eight);
+        let mut difference = SquaredError::new();
+        difference.add(&[0.0], &[error]).unwrap();
+        let lines = TileLines::default();
+        let picture = Picture::new(&pixel(0.0), &pixel(error), &difference, lines);
+        ImageComparison {
+            name: error.to_string(),
+            size_px: [1, 1],
+            n_tiles: 1,
+            n_sweeps: 1,
+            statistics_exact: true,
+            tiling: None,
+            scores: vec![ImageScore {
+                difference,
+                ssim: None,
+                truth: None,
+                delta_e: None,
+                seams: None,
+                picture: Some(picture.unwrap()),
+            }],
+        }
+    }
+
+    /// Places, the worst first, of the images whose pictures are left after so many in this order.
+    fn drawn(errors: impl Iterator<Item = f32>) -> Vec<usize> {
+        let mut images = Vec::new();
+        for error in errors {
+            images.push(image(error));
+            drop_pictures(&mut images, 0);
+        }
+        let order = by_quality(&images, 0);
+        let is_drawn = |&place: &usize| images[order[place]].scores[0].picture.is_some();
+        (0..order.len()).filter(is_drawn).collect()
+    }
+
+    #[test]
+    fn few_pictures_are_kept_and_the_worst_is_among_them() {
+        let n = 97;
+        let orders: [&dyn Fn(usize) -> usize; 3] = [&|i| i, &|i| n - 1 - i, &|i| i * 35 % n];
+        for order in orders {
+            let left = drawn((0..n).map(|i| (order(i) + 1) as f32 / 1000.0));
+            assert_eq!((left.len(), left[0]), (MAX_PICTURES, 0));
+        }
+        // In no order at all, some picture is near the median.
+        let left = drawn((0..n).map(|i| (i * 35 % n + 1) as f32 / 1000.0));
+        assert!(
+            left.iter().any(|place| place.abs_diff(n / 2) < 8),
+            "{left:?}"
+        );
+        assert_eq!(
+            drawn((1..=9).map(|i| i as f32 / 10.0)),
+            Vec::from_iter(0..9)
+        );
+    }
+
+    #[test]
+    fn an_image_that_is_not_finite_is_the_worst() {
+        let images = [image(0.1), image(f32::NAN), image(0.2)];
+        assert_eq!(by_quality(&images, 0), [1, 2, 0]);
+    }
+}
