@@ -32,6 +32,14 @@ const FILES: &[GeneratedFile] = &[
         path: "docs/recipe.schema.json",
         contents: tilecast::recipe::json_schema,
     },
+    GeneratedFile {
+        path: "docs/report.schema.json",
+        contents: tilecast::report::report_schema,
+    },
+    GeneratedFile {
+        path: "docs/verify.schema.json",
+        contents: tilecast::report::verification_schema,
+    },
 ];
 
 /// Why generated files could not be written, or are not what they should be.

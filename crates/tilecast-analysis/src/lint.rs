@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{Graph, Model, NodeId, ShapeMap, declared_extents};
@@ -18,7 +19,7 @@ use crate::halo::{Derivation, TilingAnalysis, TilingClass, declared_size};
 use crate::{AnalyzeError, RULES};
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Tiles are wrong at any tile size.
@@ -64,7 +65,7 @@ pub trait Rule: Sync {
 }
 
 /// One occurrence of a hazard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// Code of the rule.
     pub code: &'static str,

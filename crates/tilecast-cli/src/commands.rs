@@ -3,6 +3,7 @@
 mod calibrate;
 mod convert;
 mod explain;
+mod gates;
 mod inspect;
 mod lint;
 mod plan;

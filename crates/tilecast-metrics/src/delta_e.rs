@@ -7,6 +7,7 @@
 //! Pixels are taken as sRGB (IEC 61966-2-1) under its white, D65, whatever profile an image has: both images have the
 //! same, and the measure is about their difference.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A colour in CIELAB, D65.
@@ -105,7 +106,7 @@ pub fn delta_e_2000(first: Lab, second: Lab) -> f64 {
 }
 
 /// Colour differences of the pixels of images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct DeltaESummary {
     /// Mean over pixels.
     pub mean: f64,

@@ -5,6 +5,7 @@
 //! ([`SquaredError::add`]), with ground truth on values clamped to the range but not rounded
 //! ([`SquaredError::add_clamped`]).
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a PSNR of identical images reads, and the ceiling of every other one.
@@ -189,7 +190,7 @@ pub fn psnr_db(mse: f64, peak: f64) -> Option<f64> {
 }
 
 /// PSNR over a set of images, in dB.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct PsnrSummary {
     /// Mean of the images' values.
     pub mean: f64,

@@ -4,6 +4,7 @@
 //! is across tile lines than beside them, how far two tiles disagree on the pixels that both were fed, and whether one is
 //! brighter than the other there, which the eye sees first.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::PlanarShape;
@@ -83,7 +84,7 @@ pub fn seam_gradient(
 }
 
 /// How far two tiles disagree on the pixels that both give.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct OverlapDisagreement {
     /// Mean absolute difference.
     pub mean: f64,

@@ -12,6 +12,7 @@
 //! their squares, and their product. All arithmetic is in `f64`, because the variances are differences of
 //! nearly equal numbers.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The side of the window, and the smallest side of an image that can be measured.
@@ -198,7 +199,7 @@ fn row_sum(local: &FilteredRow, peak: f64) -> f64 {
 }
 
 /// SSIM over a set of images.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct SsimSummary {
     /// Mean of the images' values.
     pub mean: f64,

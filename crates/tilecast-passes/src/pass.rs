@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::fmt;
 
+use schemars::JsonSchema;
 use tilecast_onnx::{ApplyError, Facts, Graph, InputExtents, Model, NodeId, Patch, Tensor};
 
 /// What a rewrite may do to the numbers; decides which tests a pass owes.
@@ -64,7 +65,7 @@ impl Outcome {
 }
 
 /// A place that a pass left alone, and why.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, JsonSchema)]
 pub struct Decline {
     /// Path of the node.
     pub node: String,
@@ -134,7 +135,7 @@ impl PassContext {
 }
 
 /// What one run of a pass did.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, JsonSchema)]
 pub struct PassReport {
     /// Id of the pass.
     pub pass: &'static str,

@@ -42,6 +42,7 @@ mod transpose_upsampling;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use tilecast_onnx::{InputExtents, Model};
 
 pub use divide_convolutions::DivideConvolutions;
@@ -271,7 +272,7 @@ impl fmt::Debug for SimplifyOptions<'_> {
 }
 
 /// Why the driver ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// No pass finds anything more.
@@ -283,7 +284,7 @@ pub enum Ended {
 }
 
 /// A place that a pass left alone when it last looked at the graph.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, JsonSchema)]
 pub struct PassDecline {
     /// Id of the pass.
     pub pass: &'static str,
@@ -293,7 +294,7 @@ pub struct PassDecline {
 }
 
 /// What was done to a model.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, JsonSchema)]
 pub struct SimplifyReport {
     /// The applied rewrites, in order.
     pub steps: Vec<PassReport>,

@@ -52,10 +52,11 @@ pub use compare::{CompareImagesError, Comparison, Values, compare_images};
 pub use crop::crop_tile;
 pub use image_file::{
     Alpha, Colour, Exif, ExifDirectory, ExifField, IMAGE_EXTENSIONS, ImageReader, ImageTarget,
-    JPEG_QUALITY, ListImagesError, ListImagesErrorKind, Metadata, PixelFormat, ReadImageError,
-    ReadImageErrorKind, ReadLimits, RowSink, RowSource, SampleType, WriteImageError,
-    WriteImageErrorKind, check_image_target, format_in_file, list_images, read_image,
-    read_image_size, read_image_within, write_image, write_rows, writer_resident_bytes,
+    JPEG_QUALITY, ListImagesError, ListImagesErrorKind, Metadata, PixelFormat, PngPixels,
+    ReadImageError, ReadImageErrorKind, ReadLimits, RowSink, RowSource, SampleType,
+    WriteImageError, WriteImageErrorKind, check_image_target, encode_png, format_in_file,
+    list_images, read_image, read_image_size, read_image_within, write_image, write_rows,
+    writer_resident_bytes,
 };
 pub use measure::TileStudy;
 pub use plan::{Fill, PlanError, Rect, Size, Tile, TilePlan, TileRequest, UnalignedSizes};

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use schemars::JsonSchema;
 use tilecast_analysis::TilingAnalysis;
 use tilecast_exec::{Engine, Session, SessionOptions, Unseen};
 use tilecast_onnx::Model;
@@ -79,7 +80,7 @@ impl CalibrateOptions<'_> {
 }
 
 /// Range chosen for one value, and what it leaves out.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, JsonSchema)]
 pub struct CalibratedRange {
     /// Smallest value that is represented.
     pub min: f32,

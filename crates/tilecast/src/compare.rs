@@ -1,24 +1,30 @@
 //! Running models over images side by side and measuring how far they are apart.
 //!
 //! One image at a time, one candidate at a time: beside the image itself, its reference output and one candidate's
-//! output are all that is held.
+//! output are all that is held, and a few drawn pictures.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use schemars::JsonSchema;
 use tilecast_exec::Engine;
-use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
-use tilecast_onnx::Model;
+use tilecast_metrics::{
+    DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary, delta_e,
+};
+use tilecast_onnx::{Model, write_atomically};
 use tilecast_tile::{
     Comparison, PlanarImage, RunControl, TilePlan, ValueRange, Values, compare_images,
     read_image_size,
 };
 
-use crate::Failure;
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
 use crate::images::{ImageFile, Sample};
+use crate::pictures::{ErrorMap, Picture, TileLines};
+use crate::seams::{LinePair, Seams, gradient_ratio};
 use crate::tiled::{ImageRunner, Sweeping, TiledImage};
+use crate::{Failure, FailureKind};
 
 /// How models are compared.
 #[derive(Clone, Debug)]
@@ -33,7 +39,21 @@ pub(crate) struct CompareOptions<'a> {
     pub(crate) sweeping: Option<&'a Sweeping>,
     /// Values that stand for black and white on both sides of the network.
     pub(crate) value_range: ValueRange,
+    /// What is looked at besides PSNR and SSIM; `None` for neither colours nor seams nor pictures.
+    pub(crate) looks: Option<Looks<'a>>,
 }
+
+/// A closer look, which also measures colours and seams.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Looks<'a> {
+    /// Whether pictures of the worst and the median image are kept.
+    pub(crate) pictures: bool,
+    /// Folder for a map of every image's error.
+    pub(crate) error_maps: Option<&'a Path>,
+}
+
+/// Images per candidate whose pictures are kept while more may follow: the worst one, and those nearest the median.
+const MAX_PICTURES: usize = 16;
 
 impl CompareOptions<'_> {
     /// Most times that all tiles of a plan are run. A whole image is one tile and run once.
@@ -42,6 +62,13 @@ impl CompareOptions<'_> {
             Some(sweeping) if plan.n_tiles() > 1 => sweeping.limit(),
             _ => 1,
         }
+    }
+
+    /// Two neighbours that are compared where both have pixels. With swept statistics a tile alone is not what it is among
+    /// the others.
+    fn line_pair(&self, plan: &TilePlan) -> Option<LinePair> {
+        let looks = self.looks.is_some() && self.sweeping.is_none();
+        looks.then(|| LinePair::of(plan)).flatten()
     }
 }
 
@@ -54,6 +81,12 @@ pub(crate) struct ImageScore {
     pub(crate) ssim: Option<f64>,
     /// Differences of reference and candidate from the ground truth, clamped to the range.
     pub(crate) truth: Option<[SquaredError; 2]>,
+    /// Colour difference from the reference; `None` where the image is not RGB, is not finite or was not looked at.
+    pub(crate) delta_e: Option<DeltaESummary>,
+    /// How visible tile lines are; `None` where there are none or they were not looked at.
+    pub(crate) seams: Option<Seams>,
+    /// What it looks like; kept for few images.
+    pub(crate) picture: Option<Picture>,
 }
 
 /// One image, on all models.
@@ -111,13 +144,42 @@ pub(crate) fn compare(
         cx,
         done: AtomicUsize::new(0),
     };
-    images
-        .iter()
-        .map(|file| {
-            compare_sample(&reference, &candidates, &file.read_both()?, options, &tiles)
-                .map_err(|f| f.about(file.path.display()))
-        })
-        .collect()
+    let mut compared = Vec::with_capacity(images.len());
+    for file in images {
+        let image = compare_sample(&reference, &candidates, &file.read_both()?, options, &tiles)
+            .map_err(|f| f.about(file.path.display()))?;
+        compared.push(image);
+        for index in 0..candidates.len() {
+            drop_pictures(&mut compared, index);
+        }
+    }
+    Ok(compared)
+}
+
+/// Forgets pictures of candidate `index` until [`MAX_PICTURES`] are left.
+fn drop_pictures(images: &mut [ImageComparison], index: usize) {
+    let order = by_quality(images, index);
+    let mut drawn: Vec<usize> = (0..order.len())
+        .filter(|&place| images[order[place]].scores[index].picture.is_some())
+        .collect();
+    let median = order.len() / 2;
+    // The worst first, then the rest by how near it is to the median.
+    drawn.sort_by_key(|&place| (place != 0, place.abs_diff(median)));
+    for &place in drawn.iter().skip(MAX_PICTURES) {
+        images[order[place]].scores[index].picture = None;
+    }
+}
+
+/// Places of the images, the worst for candidate `index` first.
+pub(crate) fn by_quality(images: &[ImageComparison], index: usize) -> Vec<usize> {
+    let peak = OutputRange::UNIT.peak();
+    let psnr_db = |image: &ImageComparison| {
+        let difference = image.scores[index].difference;
+        difference.psnr_db(peak).unwrap_or(f64::NEG_INFINITY)
+    };
+    let mut order: Vec<usize> = (0..images.len()).collect();
+    order.sort_by(|&a, &b| psnr_db(&images[a]).total_cmp(&psnr_db(&images[b])));
+    order
 }
 
 /// The same over images in memory, each run whole. They are shared out over the cores.
@@ -153,6 +215,7 @@ pub(crate) fn compare_whole(
     };
     let options = CompareOptions {
         tile_px: None,
+        looks: None,
         ..options.clone()
     };
     samples
@@ -181,7 +244,8 @@ pub(crate) fn count_tiles(
             .plan(size, options.tile_px)
             .map_err(|f| f.about(image.path.display()))?;
         let whole = usize::from(plan.n_tiles() > 1);
-        total += plan.n_tiles() * options.most_sweeps(&plan) * (1 + n_candidates) + whole;
+        let pair = options.line_pair(&plan).map_or(0, |_| 2);
+        total += (plan.n_tiles() * options.most_sweeps(&plan) + pair) * (1 + n_candidates) + whole;
     }
     Ok(total)
 }
@@ -201,9 +265,31 @@ fn compare_sample(
         n_sweeps,
         statistics_exact,
     } = run(reference, &plan)?;
+    let lines = TileLines::of(&plan);
+    let looks_at_lines = options.looks.is_some() && plan.n_tiles() > 1;
+    let overlap = |runner: &ImageRunner<'_>| -> Result<_, Failure> {
+        let Some(pair) = options.line_pair(&plan) else {
+            return Ok(None);
+        };
+        let fed = pair.inputs.map(|part| image.crop(part, 1));
+        let [first, second] = fed.each_ref().map(|tile| {
+            let plan = options.geometry.plan(tile.size(), None)?;
+            Ok::<_, Failure>(tiles.run(runner, tile, &plan, options)?.image)
+        });
+        Ok(pair.disagreement(&first?, &second?, plan.request().scale))
+    };
+    let mut whole_gradient = None;
     let tiling = if plan.n_tiles() > 1 {
         let whole = run(reference, &options.geometry.plan(image.size(), None)?)?.image;
+        if looks_at_lines {
+            whole_gradient = gradient_ratio(&whole, &lines);
+        }
         Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
+    } else {
+        None
+    };
+    let reference_seams = if looks_at_lines {
+        Some((gradient_ratio(&expected, &lines), overlap(reference)?))
     } else {
         None
     };
@@ -220,7 +306,34 @@ fn compare_sample(
     for candidate in candidates {
         let output = run(candidate, &plan)?.image;
         let compared = compare_images(&expected, &output, Values::Unclamped)?;
+        let seams = match reference_seams {
+            Some((reference_ratio, reference_overlap)) => Some(Seams {
+                ratio: gradient_ratio(&output, &lines),
+                reference_ratio,
+                whole_ratio: whole_gradient,
+                overlap: overlap(candidate)?,
+                reference_overlap,
+            }),
+            None => None,
+        };
+        if let Some(folder) = options.looks.and_then(|looks| looks.error_maps) {
+            write_error_map(folder, &sample.name, &expected, &output, &compared.error)?;
+        }
+        let picture = match options.looks {
+            Some(looks) if looks.pictures => Some(Picture::new(
+                &expected,
+                &output,
+                &compared.error,
+                lines.clone(),
+            )?),
+            _ => None,
+        };
+        let is_rgb = options.looks.is_some() && output.channels() == 3;
+        let colours = is_rgb.then(|| delta_e(expected.data(), output.data()));
         scores.push(ImageScore {
+            delta_e: colours.flatten(),
+            seams,
+            picture,
             difference: compared.error,
             ssim: compared.ssim,
             truth: reference_truth
@@ -237,6 +350,24 @@ fn compare_sample(
         statistics_exact,
         tiling,
         scores,
+    })
+}
+
+/// Writes the error of an image as `<image>.error-32x.png`, with what it is amplified by.
+fn write_error_map(
+    folder: &Path,
+    name: &str,
+    reference: &PlanarImage,
+    candidate: &PlanarImage,
+    difference: &SquaredError,
+) -> Result<(), Failure> {
+    let map = ErrorMap::new(reference, candidate, difference);
+    let path = folder.join(format!("{name}.error-{}x.png", map.amplification()));
+    write_atomically(&path, &map.encode()?).map_err(|e| {
+        Failure::new(
+            FailureKind::Io,
+            format!("cannot write `{}`: {e}", path.display()),
+        )
     })
 }
 
@@ -272,7 +403,7 @@ impl TileCounter<'_> {
 }
 
 /// Summary of one candidate over all images, in the terms of the report.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, JsonSchema)]
 pub struct TruthSummary {
     /// PSNR of the candidate against the ground truth, mean over images, dB.
     pub psnr_db: f64,
@@ -325,4 +456,78 @@ pub(crate) fn truth_psnr(score: &ImageScore) -> Option<(f64, f64)> {
     let [reference, candidate] = score.truth?;
     let peak = OutputRange::UNIT.peak();
     Some((reference.psnr_db(peak)?, candidate.psnr_db(peak)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use tilecast_tile::{BitDepth, Size};
+
+    use super::*;
+
+    /// An image with this error, and a picture.
+    fn image(error: f32) -> ImageComparison {
+        let size = Size {
+            height: 1,
+            width: 1,
+        };
+        let pixel = |value| PlanarImage::new(1, size, vec![value], BitDepth::Eight);
+        let mut difference = SquaredError::new();
+        difference.add(&[0.0], &[error]).unwrap();
+        let lines = TileLines::default();
+        let picture = Picture::new(&pixel(0.0), &pixel(error), &difference, lines);
+        ImageComparison {
+            name: error.to_string(),
+            size_px: [1, 1],
+            n_tiles: 1,
+            n_sweeps: 1,
+            statistics_exact: true,
+            tiling: None,
+            scores: vec![ImageScore {
+                difference,
+                ssim: None,
+                truth: None,
+                delta_e: None,
+                seams: None,
+                picture: Some(picture.unwrap()),
+            }],
+        }
+    }
+
+    /// Places, the worst first, of the images whose pictures are left after so many in this order.
+    fn drawn(errors: impl Iterator<Item = f32>) -> Vec<usize> {
+        let mut images = Vec::new();
+        for error in errors {
+            images.push(image(error));
+            drop_pictures(&mut images, 0);
+        }
+        let order = by_quality(&images, 0);
+        let is_drawn = |&place: &usize| images[order[place]].scores[0].picture.is_some();
+        (0..order.len()).filter(is_drawn).collect()
+    }
+
+    #[test]
+    fn few_pictures_are_kept_and_the_worst_is_among_them() {
+        let n = 97;
+        let orders: [&dyn Fn(usize) -> usize; 3] = [&|i| i, &|i| n - 1 - i, &|i| i * 35 % n];
+        for order in orders {
+            let left = drawn((0..n).map(|i| (order(i) + 1) as f32 / 1000.0));
+            assert_eq!((left.len(), left[0]), (MAX_PICTURES, 0));
+        }
+        // In no order at all, some picture is near the median.
+        let left = drawn((0..n).map(|i| (i * 35 % n + 1) as f32 / 1000.0));
+        assert!(
+            left.iter().any(|place| place.abs_diff(n / 2) < 8),
+            "{left:?}"
+        );
+        assert_eq!(
+            drawn((1..=9).map(|i| i as f32 / 10.0)),
+            Vec::from_iter(0..9)
+        );
+    }
+
+    #[test]
+    fn an_image_that_is_not_finite_is_the_worst() {
+        let images = [image(0.1), image(f32::NAN), image(0.2)];
+        assert_eq!(by_quality(&images, 0), [1, 2, 0]);
+    }
 }

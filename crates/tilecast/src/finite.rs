@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_exec::{Engine, Unseen};
 use tilecast_onnx::Model;
@@ -15,7 +16,7 @@ use crate::images::ImageFile;
 use crate::prepare::{noise_inputs, sizes};
 
 /// What was found when the converted model ran.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct FiniteCheck {
     /// What it ran on: `calibration images`, `held-out images` or `noise`.
     pub on: &'static str,
@@ -26,7 +27,7 @@ pub struct FiniteCheck {
 }
 
 /// A node whose result was not finite.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NonFiniteNode {
     /// Path of the node.
     pub node: String,

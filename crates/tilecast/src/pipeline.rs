@@ -20,6 +20,7 @@ use tilecast_exec::{LibrarySearch, TractEngine};
 
 use crate::Failure;
 use crate::context::Context;
+use crate::judging::Judging;
 use crate::recipe::LoadedRecipe;
 use crate::report::Report;
 use crate::stages::StageClock;
@@ -37,6 +38,8 @@ pub struct QuantizeSettings {
     pub overrides: Vec<String>,
     /// Where ONNX Runtime may be, in which the artifacts are timed.
     pub onnxruntime: LibrarySearch,
+    /// What the result is compared with, and files for the verdict.
+    pub judging: Judging,
 }
 
 /// What the main job made, and where.
@@ -54,6 +57,7 @@ pub struct Quantized {
 /// Anything that keeps an artifact or the report from being made. A missed gate is no error here: the report is written
 /// and says so in [`Report::passed`].
 pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantized, Failure> {
+    let baseline = settings.judging.begin()?;
     let recipe = LoadedRecipe::load(&settings.recipe, &settings.overrides)?;
     let folder = settings
         .out
@@ -71,6 +75,6 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
     let validated = validate_stage::validate(saved, &engine, clock, cx)?;
     let mixed = mix_stage::mix(validated, &folder, &engine, clock, cx)?;
     let timed = speed_stage::time(mixed, &settings.onnxruntime, clock, cx)?;
-    let report = report_stage::report(timed, &folder, clock, cx)?;
+    let report = report_stage::report(timed, &folder, settings, baseline.as_ref(), clock, cx)?;
     Ok(Quantized { report, folder })
 }

@@ -1,5 +1,6 @@
 //! Preparing a model: the simplification passes, and the proof by running that they changed nothing.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, HostTensor, SessionOptions};
@@ -22,7 +23,7 @@ pub(crate) struct Prepared {
 }
 
 /// One run of the model before and after.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct EqualityCheck {
     /// Height and width of the input, pixels.
     pub size_px: [usize; 2],

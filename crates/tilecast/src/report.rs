@@ -2,14 +2,20 @@
 //!
 //! The keys named in the command-line contract are stable; more may be added.
 
+mod checks;
+mod html;
+mod junit;
 mod markdown;
 mod prediction;
+mod schema;
+mod summary;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tilecast_analysis::{Finding, TilingAnalysis};
-use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
+use tilecast_metrics::{DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary};
 use tilecast_passes::{PrecisionPlan, SimplifyReport};
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
@@ -20,20 +26,26 @@ use crate::sensitivity::Mixture;
 use crate::stages::StageCost;
 use crate::tiled::{SweepFacts, Sweeping, equivalence};
 
+pub use crate::baseline::{BaselineCheck, BaselineReport, BaselineSettings, Tolerances};
 pub use crate::calibrate::CalibratedRange;
 pub use crate::compare::TruthSummary;
+pub use crate::seams::{SeamSummary, Seams};
 pub use crate::speed::{Latency, ModelSpeed, SpeedReport};
+pub(crate) use html::to_html;
+pub use junit::{report_to_junit, verification_to_junit};
 pub use markdown::to_markdown;
 pub use prediction::{IslandFacts, PredictedNodeFacts, PredictionFacts};
+pub use schema::{report_schema, verification_schema};
+pub use summary::{report_to_summary, verification_to_summary};
 
-/// File names of the report, as JSON and as Markdown.
-pub(crate) const REPORT_FILES: [&str; 2] = ["report.json", "report.md"];
+/// File names of the report, as JSON, as Markdown and as a page with pictures.
+pub(crate) const REPORT_FILES: [&str; 3] = ["report.json", "report.md", "report.html"];
 
 /// Version of the report's format.
 pub const REPORT_SCHEMA: &str = "tilecast.report/1";
 
 /// The main job's report: `report.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Report {
     /// [`REPORT_SCHEMA`].
     pub schema: &'static str,
@@ -53,16 +65,42 @@ pub struct Report {
     pub calibration: CalibrationFacts,
     /// One entry per artifact, in the order of the recipe.
     pub artifacts: Vec<ArtifactReport>,
+    /// Memory that tiles take.
+    pub memory: MemoryFacts,
     /// Speed and quality in ONNX Runtime, where the machine has it.
     pub onnxruntime: SpeedReport,
+    /// Comparison with an earlier report; null where none was given.
+    pub baseline: Option<BaselineReport>,
     /// Time and memory per stage.
     pub stages: Vec<StageCost>,
-    /// Whether every gate passed.
+    /// What it was asked to do, word for word.
+    pub request: RequestFacts,
+    /// Whether every gate passed and nothing is worse than the baseline.
     pub passed: bool,
 }
 
+/// What the main job was asked to do.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RequestFacts {
+    /// The recipe as it was read.
+    pub recipe: String,
+    /// Changes to it, as given after `--set`.
+    pub overrides: Vec<String>,
+}
+
+/// Memory that tiles of the FP32 model take, as the embedded engine's plan predicts.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MemoryFacts {
+    /// Predicted peak of one tile, bytes, by tile side in pixels; a side that the engine cannot prepare is left out.
+    pub peak_bytes: BTreeMap<String, usize>,
+    /// Largest of those sides that fits so much memory, by tier; null where none does.
+    pub fits: BTreeMap<String, Option<usize>>,
+    /// The recipe's limit, bytes.
+    pub limit_bytes: u64,
+}
+
 /// Name and version of the program.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Tool {
     /// Always `tilecast`.
     pub name: &'static str,
@@ -80,7 +118,7 @@ impl Default for Tool {
 }
 
 /// A file by name and content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileFacts {
     /// File name.
     pub name: String,
@@ -89,7 +127,7 @@ pub struct FileFacts {
 }
 
 /// The model that everything started from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ModelFacts {
     /// File name.
     pub name: String,
@@ -106,7 +144,7 @@ pub struct ModelFacts {
 }
 
 /// What was done to the model before its precision was changed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PrepareFacts {
     /// Target that it was simplified for.
     pub target: &'static str,
@@ -117,7 +155,7 @@ pub struct PrepareFacts {
 }
 
 /// How images were tiled.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TilingFacts {
     /// Side fed to the network, pixels.
     pub tile: usize,
@@ -169,7 +207,7 @@ impl TilingFacts {
 }
 
 /// How statistics of the whole image were swept.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SweepReport {
     /// Most sweeps over all tiles that the FP32 model took on an image.
     pub most: usize,
@@ -179,7 +217,7 @@ pub struct SweepReport {
 }
 
 /// Error of tiling alone.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct TilingError {
     /// PSNR over the images of more than one tile, dB; null where an output is not finite.
     pub psnr_db: Option<PsnrSummary>,
@@ -201,7 +239,7 @@ impl TilingError {
 }
 
 /// What ranges were taken from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CalibrationFacts {
     /// Range estimator.
     pub range: String,
@@ -214,7 +252,7 @@ pub struct CalibrationFacts {
 }
 
 /// One artifact.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ArtifactReport {
     /// Name, unique in the report.
     pub name: String,
@@ -230,6 +268,10 @@ pub struct ArtifactReport {
     pub bytes: usize,
     /// File size over that of the FP32 model.
     pub bytes_ratio: f64,
+    /// Predicted peak of one validation tile in the embedded engine, bytes; null where it cannot prepare it.
+    pub peak_bytes: Option<usize>,
+    /// Share of the nodes of the file that the target's runtime computes in INT8, 0 to 1.
+    pub int8_share: f64,
     /// Number of nodes per precision, of those that compute with floats.
     pub nodes: BTreeMap<&'static str, usize>,
     /// Precision of every node that computes with floats, with the reason.
@@ -273,7 +315,7 @@ impl ArtifactReport {
 }
 
 /// One node of the precision plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PlannedNode {
     /// Node name, or its first output where it has none.
     pub node: String,
@@ -301,7 +343,7 @@ impl PlannedNode {
 }
 
 /// How close a candidate is to its reference; the same keys for artifacts and `verify`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Quality {
     /// PSNR against the reference, unclamped, dB; null where an output is not finite.
     pub psnr_db: Option<PsnrSummary>,
@@ -309,6 +351,11 @@ pub struct Quality {
     pub ssim: Option<SsimSummary>,
     /// Largest absolute difference over all images.
     pub max_abs: Option<f64>,
+    /// CIEDE2000 against the reference: the mean of the images' means, and the worst pixel of all; null where an image is
+    /// not RGB or not finite.
+    pub delta_e: Option<DeltaESummary>,
+    /// How visible tile lines are; null where every image is a single tile.
+    pub seams: Option<SeamSummary>,
     /// Quality against the ground truth; null without one.
     pub truth: Option<TruthSummary>,
     /// The reference tiled against the reference run whole; null where every image is a single tile.
@@ -317,12 +364,12 @@ pub struct Quality {
     pub images: Vec<ImageQuality>,
     /// Every gate and its verdict.
     pub gates: Vec<GateVerdict>,
-    /// Whether the output is finite and every gate passed.
+    /// Whether the output is finite, every gate passed and nothing is worse than the baseline.
     pub passed: bool,
 }
 
 /// One candidate on one image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ImageQuality {
     /// File name.
     pub name: String,
@@ -338,6 +385,10 @@ pub struct ImageQuality {
     pub ssim: Option<f64>,
     /// Largest absolute difference.
     pub max_abs: Option<f64>,
+    /// CIEDE2000 against the reference: mean over pixels, and the worst pixel; null where the image is not RGB.
+    pub delta_e: Option<DeltaESummary>,
+    /// How visible tile lines are; null where the image is a single tile.
+    pub seams: Option<Seams>,
     /// Against the ground truth.
     pub truth: Option<ImageTruth>,
     /// The reference tiled against the reference run whole, dB; null where the image is a single tile.
@@ -345,7 +396,7 @@ pub struct ImageQuality {
 }
 
 /// One candidate against the ground truth of one image.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct ImageTruth {
     /// PSNR of the candidate, dB.
     pub psnr_db: f64,
@@ -354,7 +405,7 @@ pub struct ImageTruth {
 }
 
 /// A gate and what it found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct GateVerdict {
     /// Key in the recipe.
     pub gate: &'static str,
@@ -451,6 +502,8 @@ impl Quality {
             psnr_db: psnr,
             ssim,
             max_abs: largest(images.iter().map(|i| &i.scores[index].difference)),
+            delta_e: summarize_delta_e(images, index),
+            seams: SeamSummary::of(images.iter().filter_map(|i| i.scores[index].seams.as_ref())),
             truth,
             tiling_error: TilingError::of(images),
             images: images.iter().map(|i| ImageQuality::new(i, index)).collect(),
@@ -472,6 +525,8 @@ impl ImageQuality {
             psnr_db: score.difference.psnr_db(peak),
             ssim: score.ssim,
             max_abs: score.difference.max_abs(),
+            delta_e: score.delta_e,
+            seams: score.seams,
             truth: truth_psnr(score).map(|(reference, candidate)| ImageTruth {
                 psnr_db: candidate,
                 drop_db: reference - candidate,
@@ -479,6 +534,17 @@ impl ImageQuality {
             tiling_psnr_db: image.tiling.and_then(|t| t.psnr_db(peak)),
         }
     }
+}
+
+/// Colour differences over all images, if every one has one.
+fn summarize_delta_e(images: &[ImageComparison], index: usize) -> Option<DeltaESummary> {
+    let mut summary = DeltaESummary::default();
+    for image in images {
+        let found = image.scores[index].delta_e?;
+        summary.mean += found.mean / images.len() as f64;
+        summary.max = summary.max.max(found.max);
+    }
+    (!images.is_empty()).then_some(summary)
 }
 
 fn largest<'a>(errors: impl Iterator<Item = &'a SquaredError>) -> Option<f64> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_exec::Engine;
 use tilecast_metrics::{OutputRange, SquaredError};
@@ -27,7 +28,7 @@ use crate::report::{Gates, Quality};
 const BATCH: usize = 8;
 
 /// What INT8 in one place costs and saves.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct NodeSensitivity {
     /// Node name, or its first output where it has none.
     pub node: String,
@@ -59,7 +60,7 @@ pub(crate) struct Probe<'a> {
 }
 
 /// One mixture that was measured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct MixturePoint {
     /// Number of candidates that are not INT8.
     pub kept: usize,
@@ -93,7 +94,7 @@ impl MixturePoint {
 }
 
 /// How an INT8 artifact was mixed with wider nodes to meet its gates.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Mixture {
     /// Tiles that were probed.
     pub tiles: usize,

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_exec::{Engine, HostTensor, LibrarySearch, OrtEngine, Session, SessionOptions};
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError};
@@ -27,7 +28,7 @@ const MIN_ROUNDS: usize = 5;
 const MAX_ROUNDS: usize = 15;
 
 /// What ONNX Runtime's CPU provider makes of the models, on the machine that wrote the report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct SpeedReport {
     /// `measured`; or `predicted` where nothing was run, and the precision plans are all that is known.
     pub source: &'static str,
@@ -44,7 +45,7 @@ pub struct SpeedReport {
 }
 
 /// One model in ONNX Runtime.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ModelSpeed {
     /// Name of the artifact; `fp32` for the model that all came from.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct ModelSpeed {
 }
 
 /// Time of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Latency {
     /// Threads of the session.
     pub threads: usize,

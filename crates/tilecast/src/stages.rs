@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use schemars::JsonSchema;
+
 use crate::context::{Context, Event};
 
 /// Cost of one stage, as the report states it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, JsonSchema)]
 pub struct StageCost {
     /// Stage, a verb in lower case.
     pub name: String,

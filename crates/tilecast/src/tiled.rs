@@ -1,5 +1,6 @@
 //! A model run over images in tiles, with the statistics of each tile or, after sweeps, of the whole image.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_analysis::TilingAnalysis;
 use tilecast_exec::Engine;
@@ -25,7 +26,7 @@ pub(crate) struct Sweeping {
 }
 
 /// What can be swept in a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SweepFacts {
     /// Statistics that are swept.
     pub statistics: usize,

@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value;
 use tilecast::report::Gates;
 use tilecast::{
-    Context, EngineChoice, LibrarySearch, QuantizeSettings, Silent, VerifySettings, quantize,
-    verify,
+    Context, EngineChoice, Judging, LibrarySearch, QuantizeSettings, Silent, VerifySettings,
+    quantize, verify,
 };
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -65,6 +65,8 @@ fn compare(reference: &Path, candidate: &Path, images: &Path, tile_px: Option<us
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
         gates: Gates::default(),
+        judging: Judging::default(),
+        error_maps: None,
     };
     serde_json::to_value(verify(&settings, &Context::new(&Silent, &NEVER)).unwrap()).unwrap()
 }
@@ -77,6 +79,7 @@ fn the_sample_recipe_gives_verified_release_models() {
         out: Some(folder.path().join("dist")),
         overrides: Vec::new(),
         onnxruntime: LibrarySearch::default(),
+        judging: Judging::default(),
     };
     let dist = quantize(&settings, &Context::new(&Silent, &NEVER))
         .unwrap()
@@ -109,7 +112,9 @@ fn number(value: &Value) -> f64 {
 }
 
 fn files_are_what_the_report_says(report: &Value, dist: &Path) {
-    let mut expected: Vec<String> = vec!["report.json".into(), "report.md".into()];
+    let mut expected: Vec<String> = ["report.html", "report.json", "report.md"]
+        .map(String::from)
+        .to_vec();
     for artifact in artifacts(report) {
         let path = artifact["path"].as_str().unwrap();
         assert_eq!(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tilecast::report::SpeedReport;
 use tilecast::{Context, Failure, QuantizeSettings, Quantized};
 
+use super::gates::{GateArguments, regressions};
 use super::{json, megabytes, onnxruntime};
 use crate::printer::Output;
 
@@ -23,6 +24,8 @@ pub(crate) struct Arguments {
     /// Print the report as one JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    gates: GateArguments,
 }
 
 impl Arguments {
@@ -32,6 +35,7 @@ impl Arguments {
             out: self.out,
             overrides: self.overrides,
             onnxruntime: onnxruntime(),
+            judging: self.gates.judging(),
         };
         let quantized = tilecast::quantize(&settings, cx)?;
         let text = if self.json {
@@ -100,11 +104,12 @@ fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
             report.tiling.tile, psnr.mean, psnr.min
         )?;
     }
+    regressions(report.baseline.as_ref(), out)?;
     speed(&report.onnxruntime, out)?;
     writeln!(
         out,
         "report: {}",
-        quantized.folder.join("report.md").display()
+        quantized.folder.join("report.html").display()
     )
 }
 

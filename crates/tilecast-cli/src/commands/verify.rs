@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use tilecast::recipe::Sweeps;
 use tilecast::report::{Gates, Quality};
-use tilecast::{Context, Failure, VerifySettings};
+use tilecast::{Context, Failure, Verification, VerifySettings};
 
+use super::gates::{GateArguments, regressions};
 use super::{DEFAULT_MEMORY_BYTES, EngineName, json, parse_sweeps};
 use crate::printer::Output;
 
@@ -38,9 +39,14 @@ pub(crate) struct Arguments {
     /// Engine that runs the models.
     #[arg(long, value_enum, default_value_t)]
     engine: EngineName,
+    /// Folder for a map of every image's error, amplified, as PNG.
+    #[arg(long, value_name = "DIR")]
+    error_map: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    gate_files: GateArguments,
 }
 
 impl Arguments {
@@ -59,21 +65,24 @@ impl Arguments {
                 max_drop_db: self.max_drop,
                 ..Gates::default()
             },
+            judging: self.gate_files.judging(),
+            error_maps: self.error_map,
         };
         let verification = tilecast::verify(&settings, cx)?;
         let text = if self.json {
             json(&verification)?
         } else {
-            human(&verification.quality)
+            human(&verification)
         };
         Ok(Output::gated(text, verification.quality.passed))
     }
 }
 
-fn human(quality: &Quality) -> String {
+fn human(verification: &Verification) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write(quality, &mut text);
+    let _ = write(&verification.quality, &mut text)
+        .and_then(|()| regressions(verification.baseline.as_ref(), &mut text));
     text
 }
 
@@ -95,6 +104,24 @@ fn write(quality: &Quality, out: &mut String) -> std::fmt::Result {
         db(quality.psnr_db.map(|p| p.mean)),
         db(quality.psnr_db.map(|p| p.min))
     )?;
+    if let Some(delta_e) = quality.delta_e {
+        writeln!(
+            out,
+            "colour difference (CIEDE2000) mean {:.3}, worst pixel {:.2}",
+            delta_e.mean, delta_e.max
+        )?;
+    }
+    if let Some(seams) = quality.seams {
+        write!(
+            out,
+            "across tile lines {:.3} times as steep as beside them, {:.3} on the worst image",
+            seams.mean_ratio, seams.max_ratio
+        )?;
+        match seams.max_dc_step {
+            Some(step) => writeln!(out, "; largest step in brightness {step:.1e}")?,
+            None => writeln!(out)?,
+        }
+    }
     if let Some(truth) = &quality.truth {
         writeln!(
             out,

@@ -32,13 +32,17 @@ fn assert_keys(document: &Value, keys: &[(&str, &str)]) {
 }
 
 /// Of `verify` and of each artifact, where there is a ground truth and some image is more than one tile.
-const QUALITY: [(&str, &str); 13] = [
+const QUALITY: [(&str, &str); 17] = [
     ("psnr_db/mean", "number"),
     ("psnr_db/min", "number"),
     ("psnr_db/pooled", "number"),
     ("ssim/mean", "number"),
     ("ssim/min", "number"),
     ("max_abs", "number"),
+    ("delta_e/mean", "number"),
+    ("delta_e/max", "number"),
+    ("seams/mean_ratio", "number"),
+    ("seams/max_dc_step", "number"),
     ("truth/psnr_db", "number"),
     ("truth/drop_db", "number"),
     ("tiling_error/psnr_db/mean", "number"),

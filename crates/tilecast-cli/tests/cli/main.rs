@@ -6,19 +6,24 @@
 
 mod bind;
 mod calibrate;
+#[cfg(unix)]
+mod ci;
 // The one test that takes a minute; tests start in the order of their names.
 #[cfg(target_os = "linux")]
 mod bounded_memory;
 mod closed_pipe;
 mod determinism;
 mod engines;
+mod gates;
 #[cfg(unix)]
 mod hostile_models;
 mod interruption;
 mod json;
 mod model_failures;
 mod output_failures;
+mod page;
 mod recipe_failures;
+mod schemas;
 mod sensitivity;
 mod simplify;
 mod support;

@@ -152,7 +152,9 @@ impl Folder {
                 "temporary file `{name}` was left"
             );
             assert!(
-                !name.ends_with("report.json") && !name.ends_with("report.md"),
+                !["report.json", "report.md", "report.html"]
+                    .iter()
+                    .any(|report| name.ends_with(report)),
                 "`{name}` was written although the run did not finish"
             );
         }
@@ -196,6 +198,12 @@ impl Outcome {
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
         }
+    }
+
+    /// The exit code.
+    #[track_caller]
+    pub(crate) fn code(&self) -> i32 {
+        self.code.unwrap()
     }
 
     /// Asserts the exit code.

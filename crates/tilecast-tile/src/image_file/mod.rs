@@ -1,6 +1,7 @@
 //! Image files: PNG, JPEG and TIFF with 8 or 16 bits per sample, RGB or grey; read and written row by row also with
 //! alpha, and TIFF of floats.
 
+mod encode_png;
 mod exif;
 mod jpeg_end;
 mod list;
@@ -14,6 +15,7 @@ mod row_writer;
 mod tiff_rows;
 mod write;
 
+pub use encode_png::{PngPixels, encode_png};
 pub use exif::{Exif, ExifDirectory, ExifField};
 
 pub use list::{ListImagesError, ListImagesErrorKind, list_images};

@@ -1,27 +1,35 @@
-//! Stage 10: the report is put together, judged by the gates and written as JSON and Markdown.
+//! Stage 10: the report is put together, judged by the gates and the baseline, and written as JSON, Markdown and a page.
 
 use std::path::Path;
 
 use tilecast_onnx::write_atomically;
 
+use super::QuantizeSettings;
+use super::load_stage::LoadedJob;
 use super::mix_stage::MixedJob;
 use super::prepare_stage::{PreparedJob, PreparedTarget};
+use super::save_stage::SavedArtifact;
 use super::speed_stage::TimedJob;
 use super::validate_stage::ValidatedJob;
+use crate::baseline::Baseline;
 use crate::context::Context;
+use crate::geometry::Geometry;
 use crate::identity::{file_facts, sha256};
 use crate::images::ImageFile;
 use crate::report::{
-    ArtifactReport, CalibrationFacts, FileFacts, ModelFacts, PlannedNode, PredictionFacts,
-    PrepareFacts, Quality, REPORT_FILES, REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
+    ArtifactReport, CalibrationFacts, FileFacts, MemoryFacts, ModelFacts, PlannedNode,
+    PredictionFacts, PrepareFacts, Quality, REPORT_FILES, REPORT_SCHEMA, Report, RequestFacts,
+    TilingFacts, Tool, report_to_junit, report_to_summary, to_html, to_markdown,
 };
 use crate::stages::StageClock;
-use crate::verbs::inspect::count_parameters;
+use crate::verbs::inspect::{TILE_SIDES, count_parameters, fitting_tiers, predict_peaks};
 use crate::{Failure, FailureKind};
 
 pub(super) fn report(
     timed: TimedJob,
     folder: &Path,
+    settings: &QuantizeSettings,
+    baseline: Option<&Baseline>,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Report, Failure> {
@@ -60,12 +68,18 @@ pub(super) fn report(
     let job = linted.job;
     let fp32_bytes = job.model.stored_bytes() as usize;
 
+    let (memory, peaks) = clock.run(cx, "predict memory", "models", 0, || {
+        predict_memory(&job, &linted.geometry, &saved.files, cx)
+    })?;
     let mut artifacts = Vec::new();
     let plans = calibrated.plans.iter().zip(rewritten.models);
     for (index, (((request, gates), file), (plan, (model, passes)))) in
         job.artifacts.iter().zip(saved.files).zip(plans).enumerate()
     {
         let bytes = file.model.stored_bytes() as usize;
+        let prediction = PredictionFacts::of(&model, request.target);
+        let in_int8 = prediction.as_ref();
+        let in_int8 = in_int8.map_or(0.0, |p| p.int8 as f64 / p.nodes.len().max(1) as f64);
         artifacts.push(ArtifactReport {
             name: request.name.clone(),
             precision: request.precision.to_string(),
@@ -74,9 +88,11 @@ pub(super) fn report(
             sha256: file.sha256,
             bytes,
             bytes_ratio: bytes as f64 / fp32_bytes as f64,
+            peak_bytes: peaks[index],
+            int8_share: in_int8,
             nodes: plan.counts(),
             plan: PlannedNode::of_plan(plan),
-            prediction: PredictionFacts::of(&model, request.target),
+            prediction,
             passes,
             finite: non_finite[index].clone(),
             mixture: mixtures[index].take(),
@@ -85,6 +101,7 @@ pub(super) fn report(
         });
     }
     ArtifactReport::mark_front(&mut artifacts, &speed);
+    let compared = baseline.map(|baseline| baseline.judge_artifacts(&mut artifacts, cx));
     let facts = |files: &[ImageFile]| -> Result<Vec<FileFacts>, Failure> {
         files.iter().map(|f| file_facts(&f.path)).collect()
     };
@@ -122,9 +139,16 @@ pub(super) fn report(
             holdout: facts(&job.images.holdout)?,
             ranges,
         },
-        passed: artifacts.iter().all(|a| a.quality.passed),
+        passed: artifacts.iter().all(|a| a.quality.passed)
+            && compared.as_ref().is_none_or(|b| b.passed),
         artifacts,
+        memory,
         onnxruntime: speed,
+        baseline: compared,
+        request: RequestFacts {
+            recipe: job.recipe.text.clone(),
+            overrides: settings.overrides.clone(),
+        },
         stages: Vec::new(),
     };
     report.stages = clock.costs().to_vec();
@@ -134,7 +158,11 @@ pub(super) fn report(
             format!("cannot encode the report: {e}"),
         )
     })?;
-    for (name, text) in REPORT_FILES.into_iter().zip([json, to_markdown(&report)]) {
+    let page = to_html(&report, &images);
+    for (name, text) in REPORT_FILES
+        .into_iter()
+        .zip([json, to_markdown(&report), page])
+    {
         let path = folder.join(name);
         write_atomically(&path, text.as_bytes()).map_err(|e| {
             Failure::new(
@@ -143,5 +171,35 @@ pub(super) fn report(
             )
         })?;
     }
+    settings
+        .judging
+        .write(|| report_to_junit(&report), || report_to_summary(&report))?;
     Ok(report)
+}
+
+/// What tiles of the FP32 model take, and one validation tile of every artifact.
+fn predict_memory(
+    job: &LoadedJob,
+    geometry: &Geometry,
+    files: &[SavedArtifact],
+    cx: &Context<'_>,
+) -> Result<(MemoryFacts, Vec<Option<usize>>), Failure> {
+    let alignment_px = geometry.analysis().alignment_px.max(1);
+    let cx = &cx.silent();
+    let peaks = predict_peaks(&job.model, &TILE_SIDES, alignment_px, cx)?;
+    let tile_px = job.tile_px();
+    let of_artifacts = files.iter().map(|file| {
+        let peaks = predict_peaks(&file.model, &[tile_px], alignment_px, cx)?;
+        Ok(peaks.get(&tile_px).copied())
+    });
+    let of_artifacts = of_artifacts.collect::<Result<_, Failure>>()?;
+    let memory = MemoryFacts {
+        fits: fitting_tiers(&peaks),
+        peak_bytes: peaks
+            .into_iter()
+            .map(|(side, bytes)| (side.to_string(), bytes))
+            .collect(),
+        limit_bytes: job.memory_bytes(),
+    };
+    Ok((memory, of_artifacts))
 }

@@ -9,7 +9,7 @@ use tilecast_onnx::Model;
 use super::save_stage::SavedJob;
 use crate::Failure;
 use crate::calibrate::{CalibrateOptions, count_tiles as count_observed_tiles};
-use crate::compare::{CompareOptions, ImageComparison, compare, count_tiles};
+use crate::compare::{CompareOptions, ImageComparison, Looks, compare, count_tiles};
 use crate::context::Context;
 use crate::finite::{FiniteCheck, observe_all};
 use crate::stages::StageClock;
@@ -91,6 +91,10 @@ pub(super) fn compare_options(saved: &SavedJob) -> CompareOptions<'_> {
         memory_bytes: job.memory_bytes(),
         sweeping: linted.sweeping.as_ref(),
         value_range: job.value_range,
+        looks: Some(Looks {
+            pictures: true,
+            error_maps: None,
+        }),
     }
 }
 

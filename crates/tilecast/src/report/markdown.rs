@@ -47,6 +47,7 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
     artifacts(&report.artifacts, out)?;
     mixtures(&report.artifacts, out)?;
     speed(report, out)?;
+    regressions(report, out)?;
     tiling(&report.tiling, out)?;
     images(&report.artifacts, out)?;
     lint(report, out)?;
@@ -132,6 +133,27 @@ fn mixtures(artifacts: &[ArtifactReport], out: &mut String) -> std::fmt::Result 
     Ok(())
 }
 
+/// What is worse than in the baseline.
+fn regressions(report: &Report, out: &mut String) -> std::fmt::Result {
+    let Some(baseline) = &report.baseline else {
+        return Ok(());
+    };
+    writeln!(out, "## Baseline\n")?;
+    let n_compared = baseline.checks.iter().filter(|c| c.baseline.is_some());
+    writeln!(
+        out,
+        "{} measures compared with `{}` (sha256 {}); worse beyond tolerance: {}.\n",
+        n_compared.count(),
+        baseline.file.name,
+        baseline.file.sha256,
+        baseline.failed().count()
+    )?;
+    for check in baseline.failed() {
+        writeln!(out, "- **{}**: {}", check.artifact, check.found())?;
+    }
+    writeln!(out)
+}
+
 fn verdict(artifact: &ArtifactReport) -> String {
     let failed: Vec<String> = artifact
         .quality
@@ -148,8 +170,10 @@ fn verdict(artifact: &ArtifactReport) -> String {
     if artifact.quality.passed {
         return "passed".to_owned();
     }
-    let failed = if failed.is_empty() {
+    let failed = if artifact.quality.psnr_db.is_none() {
         "the output is not finite".to_owned()
+    } else if failed.is_empty() {
+        "worse than the baseline".to_owned()
     } else {
         failed.join(", ")
     };

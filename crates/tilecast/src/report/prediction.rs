@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_onnx::Model;
 use tilecast_passes::{PredictedNode, Prediction, Runs, Target, predict};
@@ -11,7 +12,7 @@ use tilecast_passes::{PredictedNode, Prediction, Runs, Target, predict};
 const SHOWN: usize = 5;
 
 /// Which nodes the target's runtime will compute in INT8, and which stay floats.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PredictionFacts {
     /// The runtime.
     pub target: &'static str,
@@ -26,7 +27,7 @@ pub struct PredictionFacts {
 }
 
 /// Float nodes that hang together.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct IslandFacts {
     /// Name of the first node.
     pub first: String,
@@ -39,7 +40,7 @@ pub struct IslandFacts {
 }
 
 /// One node of the converted model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PredictedNodeFacts {
     /// Node name, or its first output where it has none.
     pub node: String,

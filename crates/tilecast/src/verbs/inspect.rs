@@ -15,7 +15,7 @@ use crate::context::{Context, Event};
 use crate::pipeline::default_artifacts;
 
 /// Tile sides for which memory is predicted, pixels.
-const TILE_SIDES: [usize; 4] = [128, 256, 512, 1024];
+pub(crate) const TILE_SIDES: [usize; 4] = [128, 256, 512, 1024];
 
 /// Memory of the GPUs that photographers have, GiB.
 const TIERS_GIB: [usize; 4] = [2, 4, 6, 8];
@@ -109,11 +109,8 @@ pub fn inspect(path: &Path, bindings: &[String], cx: &Context<'_>) -> Result<Ins
     };
     // Where the alignment is not known, the sides as they are: powers of two suit nearly every network.
     let alignment_px = analysis.as_ref().map_or(1, |a| a.alignment_px.max(1));
-    let peak_bytes = predict_peaks(&model, alignment_px, cx)?;
-    let fits = TIERS_GIB
-        .into_iter()
-        .map(|gib| (format!("{gib}GiB"), largest_fitting(&peak_bytes, gib << 30)))
-        .collect();
+    let peak_bytes = predict_peaks(&model, &TILE_SIDES, alignment_px, cx)?;
+    let fits = fitting_tiers(&peak_bytes);
     let analysis = analysis.as_ref();
     Ok(Inspection {
         schema: "tilecast.inspect/1",
@@ -187,8 +184,13 @@ fn sizes(model: &Model) -> BTreeMap<&'static str, usize> {
     sizes
 }
 
-fn predict_peaks(
+/// Predicted peak of one tile in the embedded engine, bytes, by tile side; a side that it cannot prepare is left out.
+///
+/// # Errors
+/// The user interrupts.
+pub(crate) fn predict_peaks(
     model: &Model,
+    sides: &[usize],
     alignment_px: usize,
     cx: &Context<'_>,
 ) -> Result<BTreeMap<usize, usize>, Failure> {
@@ -209,9 +211,9 @@ fn predict_peaks(
     cx.emit(&Event::Started {
         stage: "predict memory",
         unit: "tile sizes",
-        total: TILE_SIDES.len(),
+        total: sides.len(),
     });
-    for (index, side) in TILE_SIDES.into_iter().enumerate() {
+    for (index, &side) in sides.iter().enumerate() {
         cx.check()?;
         let aligned = side.next_multiple_of(alignment_px);
         let name = input.name.clone().unwrap_or_default();
@@ -230,6 +232,14 @@ fn predict_peaks(
         seconds: 0.0,
     });
     Ok(peaks)
+}
+
+/// Largest tile side that fits each of the usual GPUs; `None` where none does.
+pub(crate) fn fitting_tiers(peaks: &BTreeMap<usize, usize>) -> BTreeMap<String, Option<usize>> {
+    TIERS_GIB
+        .into_iter()
+        .map(|gib| (format!("{gib}GiB"), largest_fitting(peaks, gib << 30)))
+        .collect()
 }
 
 fn largest_fitting(peaks: &BTreeMap<usize, usize>, budget: usize) -> Option<usize> {

@@ -2,21 +2,27 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::ValueRange;
 
-use crate::Failure;
-use crate::compare::{CompareOptions, compare, count_tiles};
+use crate::baseline::Figures;
+use crate::compare::{CompareOptions, Looks, compare, count_tiles};
 use crate::context::Context;
 use crate::engines::EngineChoice;
 use crate::geometry::Geometry;
 use crate::images::find_images;
+use crate::judging::Judging;
 use crate::recipe::Sweeps;
-use crate::report::{Gates, Quality, TilingFacts};
+use crate::report::{
+    BaselineReport, Gates, Quality, TilingFacts, verification_to_junit, verification_to_summary,
+};
 use crate::stages::StageClock;
 use crate::tiled::Sweeping;
+use crate::verbs::inspect::predict_peaks;
+use crate::{Failure, FailureKind};
 
 /// What to compare, on what, and how close it must be.
 #[derive(Clone, Debug)]
@@ -39,10 +45,14 @@ pub struct VerifySettings {
     pub engine: EngineChoice,
     /// What the candidate must meet.
     pub gates: Gates,
+    /// What it is compared with, and files for the verdict.
+    pub judging: Judging,
+    /// Folder for a map of every image's error, made where it is missing.
+    pub error_maps: Option<PathBuf>,
 }
 
 /// Quality of the candidate; the JSON document of `verify`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Verification {
     /// Format of this document.
     pub schema: &'static str,
@@ -52,6 +62,12 @@ pub struct Verification {
     pub candidate: String,
     /// Engine that ran both models.
     pub engine: &'static str,
+    /// Size of the candidate with its weights.
+    pub bytes: usize,
+    /// Predicted peak of one of its tiles in the embedded engine, bytes; null without tiles, and where it cannot prepare one.
+    pub peak_bytes: Option<usize>,
+    /// Comparison with an earlier report; null where none was given.
+    pub baseline: Option<BaselineReport>,
     /// How images were tiled; null where they ran whole.
     pub tiling: Option<TilingFacts>,
     /// The candidate's quality.
@@ -65,7 +81,16 @@ pub struct Verification {
 /// A file cannot be read, a model cannot be run, or the user interrupts. A missed gate is no error here: see
 /// [`Quality::passed`].
 pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verification, Failure> {
+    let baseline = settings.judging.begin()?;
     let engine = settings.engine.open()?;
+    if let Some(folder) = &settings.error_maps {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Failure::new(
+                FailureKind::Io,
+                format!("cannot make folder `{}`: {e}", folder.display()),
+            )
+        })?;
+    }
     let reference = Model::load(&settings.reference)?;
     let candidate = Model::load(&settings.candidate)?;
     let images = find_images(&settings.images, settings.references.as_deref())?;
@@ -80,6 +105,10 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         memory_bytes: settings.memory_bytes,
         sweeping: sweeping.as_ref(),
         value_range: ValueRange::UNIT,
+        looks: Some(Looks {
+            pictures: false,
+            error_maps: settings.error_maps.as_deref(),
+        }),
     };
     let total = count_tiles(&images, 1, &options)?;
     let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
@@ -92,14 +121,40 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
             cx,
         )
     })?;
-    Ok(Verification {
+    let mut quality = Quality::new(&compared, 0, &settings.gates);
+    let bytes = candidate.stored_bytes() as usize;
+    let peak_bytes = match settings.tile_px {
+        Some(side) => {
+            let alignment_px = geometry.analysis().alignment_px.max(1);
+            let peaks = predict_peaks(&candidate, &[side], alignment_px, &cx.silent())?;
+            peaks.get(&side).copied()
+        }
+        None => None,
+    };
+    let judged = match baseline {
+        Some(baseline) => {
+            let figures = Figures::of_candidate(&quality, bytes, peak_bytes);
+            Some(baseline.judge_candidate(&settings.candidate, &quality, figures, cx)?)
+        }
+        None => None,
+    };
+    quality.passed &= judged.as_ref().is_none_or(|b| b.passed);
+    let verification = Verification {
         schema: "tilecast.verify/1",
         reference: settings.reference.display().to_string(),
         candidate: settings.candidate.display().to_string(),
         engine: settings.engine.name(),
+        bytes,
+        peak_bytes,
+        baseline: judged,
         tiling: settings
             .tile_px
             .map(|tile| TilingFacts::new(geometry.analysis(), tile, sweeping.as_ref(), &compared)),
-        quality: Quality::new(&compared, 0, &settings.gates),
-    })
+        quality,
+    };
+    settings.judging.write(
+        || verification_to_junit(&verification),
+        || verification_to_summary(&verification),
+    )?;
+    Ok(verification)
 }
