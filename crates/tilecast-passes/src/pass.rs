@@ -64,7 +64,7 @@ impl Outcome {
 }
 
 /// A place that a pass left alone, and why.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Decline {
     /// Path of the node.
     pub node: String,

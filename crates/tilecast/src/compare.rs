@@ -10,7 +10,7 @@ use tilecast_exec::Engine;
 use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError, SsimSummary};
 use tilecast_onnx::Model;
 use tilecast_tile::{
-    Comparison, PlanarImage, RunControl, TilePlan, ValueRange, Values, compare_images,
+    Comparison, PlanarImage, RunControl, Size, TilePlan, ValueRange, Values, compare_images,
     read_image_size,
 };
 
@@ -33,9 +33,19 @@ pub(crate) struct CompareOptions<'a> {
     pub(crate) sweeping: Option<&'a Sweeping>,
     /// Values that stand for black and white on both sides of the network.
     pub(crate) value_range: ValueRange,
+    /// The model whose whole-image run tiles are measured against; `None` where that is the reference itself.
+    pub(crate) whole_reference: Option<&'a Model>,
 }
 
 impl CompareOptions<'_> {
+    /// The plan of the whole image, where its run differs from one by `plan`.
+    fn whole_plan(&self, image_px: Size, plan: &TilePlan) -> Result<Option<TilePlan>, Failure> {
+        let whole = self.geometry.plan(image_px, None)?;
+        let differs = self.whole_reference.is_some() && self.tile_px.is_some();
+        let is_same = plan.n_tiles() == 1 && plan.tile_size() == whole.tile_size();
+        Ok((differs || !is_same).then_some(whole))
+    }
+
     /// Most times that all tiles of a plan are run. A whole image is one tile and run once.
     fn most_sweeps(&self, plan: &TilePlan) -> usize {
         match self.sweeping {
@@ -69,7 +79,7 @@ pub(crate) struct ImageComparison {
     pub(crate) n_sweeps: usize,
     /// Whether it had the statistics of the whole image in the last sweep.
     pub(crate) statistics_exact: bool,
-    /// Reference tiled against reference whole; `None` where the image is a single tile.
+    /// Reference tiled against reference whole; `None` where these are the same run.
     pub(crate) tiling: Option<SquaredError>,
     /// One score per candidate.
     pub(crate) scores: Vec<ImageScore>,
@@ -97,6 +107,8 @@ pub(crate) fn compare(
         ImageRunner::new(engine, model, sweeping, value_range, memory_bytes)
     };
     let reference = runner(reference)?;
+    let whole = options.whole_reference.map(&runner).transpose()?;
+    let whole = whole.as_ref().unwrap_or(&reference);
     let candidates = candidates
         .iter()
         .map(|model| runner(model))
@@ -114,7 +126,8 @@ pub(crate) fn compare(
     images
         .iter()
         .map(|file| {
-            compare_sample(&reference, &candidates, &file.read_both()?, options, &tiles)
+            let sample = file.read_both()?;
+            compare_sample(&reference, whole, &candidates, &sample, options, &tiles)
                 .map_err(|f| f.about(file.path.display()))
         })
         .collect()
@@ -158,8 +171,15 @@ pub(crate) fn compare_whole(
     samples
         .par_iter()
         .map(|sample| {
-            compare_sample(&reference, &candidates, sample, &options, &tiles)
-                .map_err(|f| f.about(&sample.name))
+            compare_sample(
+                &reference,
+                &reference,
+                &candidates,
+                sample,
+                &options,
+                &tiles,
+            )
+            .map_err(|f| f.about(&sample.name))
         })
         .collect()
 }
@@ -180,7 +200,7 @@ pub(crate) fn count_tiles(
             .geometry
             .plan(size, options.tile_px)
             .map_err(|f| f.about(image.path.display()))?;
-        let whole = usize::from(plan.n_tiles() > 1);
+        let whole = usize::from(options.whole_plan(size, &plan)?.is_some());
         total += plan.n_tiles() * options.most_sweeps(&plan) * (1 + n_candidates) + whole;
     }
     Ok(total)
@@ -188,6 +208,7 @@ pub(crate) fn count_tiles(
 
 fn compare_sample(
     reference: &ImageRunner<'_>,
+    whole_reference: &ImageRunner<'_>,
     candidates: &[ImageRunner<'_>],
     sample: &Sample,
     options: &CompareOptions<'_>,
@@ -201,11 +222,12 @@ fn compare_sample(
         n_sweeps,
         statistics_exact,
     } = run(reference, &plan)?;
-    let tiling = if plan.n_tiles() > 1 {
-        let whole = run(reference, &options.geometry.plan(image.size(), None)?)?.image;
-        Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
-    } else {
-        None
+    let tiling = match options.whole_plan(image.size(), &plan)? {
+        Some(plan) => {
+            let whole = run(whole_reference, &plan)?.image;
+            Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
+        }
+        None => None,
     };
     let against_truth = |output: &PlanarImage| {
         let compared: Option<Comparison> = truth

@@ -1,9 +1,10 @@
-//! Stage 10: the report is put together, judged by the gates and written as JSON and Markdown.
+//! Stage 11: the report is put together, judged by the gates and written as JSON and Markdown.
 
 use std::path::Path;
 
 use tilecast_onnx::write_atomically;
 
+use super::contract_stage::DescribedJob;
 use super::mix_stage::MixedJob;
 use super::prepare_stage::{PreparedJob, PreparedTarget};
 use super::speed_stage::TimedJob;
@@ -20,13 +21,13 @@ use crate::verbs::inspect::count_parameters;
 use crate::{Failure, FailureKind};
 
 pub(super) fn report(
-    timed: TimedJob,
+    described: DescribedJob,
     folder: &Path,
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<Report, Failure> {
     cx.check()?;
-    let TimedJob { mixed, speed } = timed;
+    let TimedJob { mixed, speed } = described.timed;
     let MixedJob {
         validated,
         mut mixtures,
@@ -34,6 +35,7 @@ pub(super) fn report(
     let ValidatedJob {
         saved,
         images,
+        fixed,
         non_finite,
     } = validated;
     let rewritten = saved.rewritten;
@@ -71,6 +73,8 @@ pub(super) fn report(
             precision: request.precision.to_string(),
             target: request.target.name.to_owned(),
             path: file.file_name,
+            tiling_contract: file.contract_name,
+            shape: request.shape.map(|shape| shape.to_string()),
             sha256: file.sha256,
             bytes,
             bytes_ratio: bytes as f64 / fp32_bytes as f64,
@@ -81,7 +85,10 @@ pub(super) fn report(
             finite: non_finite[index].clone(),
             mixture: mixtures[index].take(),
             on_front: false,
-            quality: Quality::new(&images, index, gates),
+            quality: match &fixed[index] {
+                Some(own) => Quality::new(own, 0, gates),
+                None => Quality::new(&images, index, gates),
+            },
         });
     }
     ArtifactReport::mark_front(&mut artifacts, &speed);
@@ -108,12 +115,14 @@ pub(super) fn report(
             nodes: job.model.graph_proto().node.len(),
             opset: job.model.opset(),
         },
+        fixes: linted.fixes,
         lint: linted.findings,
         prepare,
         tiling: TilingFacts::new(
             linted.geometry.analysis(),
             job.tile_px(),
             linted.sweeping.as_ref(),
+            linted.windowed.as_ref().map(|w| &w.facts),
             &images,
         ),
         calibration: CalibrationFacts {

@@ -136,6 +136,7 @@ pub fn sensitivity(
             memory_bytes: settings.memory_bytes,
             sweeping: None,
             value_range: ValueRange::UNIT,
+            whole_reference: None,
         },
     };
     let nodes = clock.run(cx, "rank nodes", "nodes", probe.n_candidates(), || {

@@ -1,5 +1,6 @@
 //! `verify`: a quality gate between two models.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -17,6 +18,7 @@ use crate::recipe::Sweeps;
 use crate::report::{Gates, Quality, TilingFacts};
 use crate::stages::StageClock;
 use crate::tiled::Sweeping;
+use crate::windows::{Windowed, pooled_in_windows};
 
 /// What to compare, on what, and how close it must be.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct VerifySettings {
     pub tile_px: Option<usize>,
     /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
     pub sweeps: Option<Sweeps>,
+    /// Side of the window, pixels, that means over the whole image are replaced by in both models when they run in tiles; `None` leaves each tile with its own.
+    pub local_window: Option<NonZeroU32>,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
     /// Engine that runs both models.
@@ -69,7 +73,22 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     let reference = Model::load(&settings.reference)?;
     let candidate = Model::load(&settings.candidate)?;
     let images = find_images(&settings.images, settings.references.as_deref())?;
-    let geometry = Geometry::new(analyze(&reference)?)?;
+    let analysis = analyze(&reference)?;
+    let windowed = match settings.local_window {
+        Some(px) => Windowed::of(&reference, &analysis, px.get() as usize)?,
+        None => None,
+    };
+    let candidate = match (&windowed, settings.local_window) {
+        (Some(_), Some(px)) => {
+            pooled_in_windows(&candidate, analysis.alignment_px, px.get() as usize)?.0
+        }
+        _ => candidate,
+    };
+    let tiled = windowed.as_ref().map_or(&reference, |w| &w.model);
+    let geometry = Geometry::new(match &windowed {
+        Some(windowed) => windowed.analysis.clone(),
+        None => analysis,
+    })?;
     let sweeping = match settings.sweeps {
         Some(sweeps) => Sweeping::of(&reference, geometry.analysis(), sweeps)?,
         None => None,
@@ -80,26 +99,27 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         memory_bytes: settings.memory_bytes,
         sweeping: sweeping.as_ref(),
         value_range: ValueRange::UNIT,
+        whole_reference: windowed.is_some().then_some(&reference),
     };
     let total = count_tiles(&images, 1, &options)?;
     let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
-        compare(
-            engine.as_ref(),
-            &reference,
-            &[&candidate],
-            &images,
-            &options,
-            cx,
-        )
+        compare(engine.as_ref(), tiled, &[&candidate], &images, &options, cx)
     })?;
     Ok(Verification {
         schema: "tilecast.verify/1",
         reference: settings.reference.display().to_string(),
         candidate: settings.candidate.display().to_string(),
         engine: settings.engine.name(),
-        tiling: settings
-            .tile_px
-            .map(|tile| TilingFacts::new(geometry.analysis(), tile, sweeping.as_ref(), &compared)),
+        tiling: settings.tile_px.map(|tile| {
+            let window = windowed.as_ref().map(|w| &w.facts);
+            TilingFacts::new(
+                geometry.analysis(),
+                tile,
+                sweeping.as_ref(),
+                window,
+                &compared,
+            )
+        }),
         quality: Quality::new(&compared, 0, &settings.gates),
     })
 }
