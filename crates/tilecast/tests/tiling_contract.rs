@@ -543,7 +543,10 @@ fn the_document_is_what_the_library_reads() {
 fn table(header: &str) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(repository("docs/tiling-contract.md")).unwrap();
     let (_, after) = text.split_once(header).unwrap();
-    let rows = after.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows = after
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells = row.trim_matches('|').split('|');
         cells.map(|cell| cell.trim().to_owned()).collect()
@@ -604,7 +607,12 @@ fn the_places_in_the_document_are_right() {
     for (index, tile) in plan.tiles().enumerate() {
         let (row, column) = (rows.segments[index / 2], columns.segments[index % 2]);
         assert_eq!(
-            (tile.input.top, tile.input.left, tile.core.bottom(), tile.core.right()),
+            (
+                tile.input.top,
+                tile.input.left,
+                tile.core.bottom(),
+                tile.core.right()
+            ),
             (row.begins, column.begins, row.core_ends, column.core_ends)
         );
     }

@@ -229,7 +229,7 @@ fn values_out_of_range_are_refused() {
         (
             "keep_io_types: true",
             "shape: 512x512x3",
-            "11:12: `artifacts.0.shape`: expected a size such as `512x512` (width x height), found `512x512x3`",
+            "12:12: `artifacts.0.shape`: expected a size such as `512x512` (width x height), found `512x512x3`",
         ),
     ] {
         check_refused(from, to, message, "");
@@ -243,7 +243,7 @@ fn codes_that_no_rule_has_are_refused_with_a_suggestion() {
             "allow: [H21]",
             "allow: [H021]",
             "28:11: `lint.allow.0`: no rule has the code `H021`",
-            "did you mean `H21`?",
+            "did you mean `H01`?",
         ),
         (
             "deny: [P04]",
