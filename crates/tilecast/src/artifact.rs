@@ -158,16 +158,23 @@ pub(crate) fn at_fixed_size(model: &Model, size: Size) -> Result<Model, Failure>
     }
     bind(&mut bound, &extents, &BTreeMap::new())
         .map_err(|error| Failure::from(error).about(format!("an artifact for {size} px")))?;
-    // Bounds that were computed are constants now; one round may make the next possible.
-    let passes: [&dyn Pass; 2] = [&FoldShapes, &RemoveDeadNodes];
-    while passes
-        .iter()
-        .map(|pass| run_pass(*pass, &mut bound))
-        .collect::<Result<Vec<_>, _>>()?
-        .iter()
-        .any(|report| report.changed)
-    {}
+    fold_shapes(&mut bound)?;
     Ok(bound)
+}
+
+/// Folds the shape arithmetic of a model that was bound to a size.
+///
+/// # Errors
+/// A pass fails.
+pub(crate) fn fold_shapes(model: &mut Model) -> Result<(), Failure> {
+    // One round may make the next possible; each takes nodes away.
+    loop {
+        let folded = run_pass(&FoldShapes, model)?.changed;
+        let removed = run_pass(&RemoveDeadNodes, model)?.changed;
+        if !folded && !removed {
+            return Ok(());
+        }
+    }
 }
 
 /// No rewrite may leave operands of two float types where a runtime asks for one. What was wrong before is not its fault.
