@@ -1,7 +1,5 @@
 //! Windows in the place of the whole image: the network that they make is one that tiles suit, and what it costs is measured.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;

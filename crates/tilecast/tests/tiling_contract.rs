@@ -368,8 +368,8 @@ fn job(model: &str, artifacts: &str, tiling: &str) -> TempDir {
     }
     let recipe = folder.path().join("job.yaml");
     let text = format!(
-        "version: 1\nmodel: {:?}\ncalibration: {{ images: images, holdout: 0.5 }}\nartifacts: {artifacts}\ntiling: {tiling}\n",
-        repository(model)
+        "version: 1\nmodel: '{}'\ncalibration: {{ images: images, holdout: 0.5 }}\nartifacts: {artifacts}\ntiling: {tiling}\n",
+        repository(model).display()
     );
     std::fs::write(&recipe, text).unwrap();
     let settings = QuantizeSettings {

@@ -74,7 +74,10 @@ fn windows_make_another_network_that_tiles_equal() {
         let document = folder.succeed_with_json(&line);
         assert_eq!(document["equivalence"], "approximate");
         let tiles = document["images"][0]["tiles"].as_u64().unwrap();
-        (tiles, image::open(folder.path(output)).unwrap().into_rgb16())
+        (
+            tiles,
+            image::open(folder.path(output)).unwrap().into_rgb16(),
+        )
     };
     let (n_tiles, tiled) = run("--local-window 8 --tile 128", "tiled.png");
     let (n_whole, whole) = run("--local-window 8 --tile 4096", "whole.png");
