@@ -12,10 +12,10 @@
 //! sums, and with [`SweepContract::depth`]` + 1` sweeps so is the result. What is exact already should be kept and not merged
 //! again.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Inputs and outputs of a model with swept statistics, beside its image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepContract {
     /// Name of the graph input, float32 `[1]`: 0 for the statistics of the tile, 1 for those of the statistic inputs.
     pub switch: String,
@@ -29,7 +29,7 @@ pub struct SweepContract {
 
 /// A graph input that tells the core of a tile, float32 `[1, 1, h, w]`: 0 outside of it and the same number everywhere inside,
 /// such that the mean over the map is 1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightMap {
     /// Name of the graph input.
     pub input: String,
@@ -41,7 +41,7 @@ pub struct WeightMap {
 
 /// A statistic of the whole image: a graph output for that of a tile, and a graph input for that of the image. Both are float32
 /// and of the same shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweptStatistic {
     /// Path of the node that takes it.
     pub node: String,
@@ -59,7 +59,7 @@ pub struct SweptStatistic {
 
 /// How the statistics of tiles become that of the image, element by element. A tile counts as much as its core has pixels, where
 /// the core of a tile at the end of a padded image takes the padding in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Merge {
     /// A mean over positions: the weighted mean.

@@ -4,13 +4,15 @@
 //! precision, each with a reason) → the passes that carry it out ([`InsertQdq`], [`ConvertHalf`],
 //! [`StoreFloat16`]) → [`run_pass`], which applies what a pass proposes. [`simplify()`] runs the passes that make a graph
 //! smaller, from lists that say why each stands where it does; [`tilecast_onnx::Facts`] is what they know about shapes.
-//! [`cut_statistics`] makes statistics of the whole image inputs and outputs, for runs in tiles.
+//! [`cut_statistics`] makes statistics of the whole image inputs and outputs, for runs in tiles; [`MITIGATIONS`] and
+//! [`PoolInWindows`] change what a model computes so that tiles suit it.
 //!
 //! A pass proposes a patch and never touches the graph; it declines with a reason where it cannot prove that it may
 //! rewrite. This crate never runs a model and reads no file.
 
 mod cost;
 mod filters;
+mod mitigations;
 mod names;
 mod pass;
 mod plan;
@@ -21,6 +23,9 @@ mod statistics;
 mod targets;
 
 pub use cost::multiplications;
+pub use mitigations::{
+    FreezeBatchNorm, MITIGATIONS, MakeResizeExplicit, Mitigation, PoolInWindows,
+};
 pub use pass::{
     Decline, Numerics, Outcome, Pass, PassContext, PassError, PassMeta, PassReport, run_pass,
     run_pass_with,
@@ -82,4 +87,7 @@ pub const PASSES: &[&PassMeta] = &[
     &simplify::RECORD_SHAPES,
     &simplify::RAISE_OPSET,
     &statistics::CUT_STATISTICS,
+    &mitigations::FREEZE_BATCH_NORM,
+    &mitigations::MAKE_RESIZE_EXPLICIT,
+    &mitigations::POOL_IN_WINDOWS,
 ];

@@ -65,7 +65,7 @@ impl Outcome {
 }
 
 /// A place that a pass left alone, and why.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
 pub struct Decline {
     /// Path of the node.
     pub node: String,

@@ -23,7 +23,7 @@ use tilecast_onnx::{Graph, Model, NodeId};
 use crate::{Decline, Numerics, PassError, PassMeta};
 
 use cutter::Cutter;
-use grid::Grids;
+pub(crate) use grid::{Grid, Grids, Layout};
 
 /// The pass's fixed facts.
 pub(crate) const CUT_STATISTICS: PassMeta = PassMeta {

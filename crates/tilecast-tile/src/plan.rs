@@ -152,6 +152,16 @@ pub enum PlanError {
         /// Twice the halo and one period.
         minimum_px: usize,
     },
+    /// A tile of fixed size does not stay on the alignment grid.
+    #[error(
+        "a tile of {tile} px does not have sides that are multiples of the alignment of {alignment_px} px; choose others"
+    )]
+    MisalignedTile {
+        /// Requested size.
+        tile: Size,
+        /// Alignment period.
+        alignment_px: usize,
+    },
     /// The image does not fit a tile, and no amount of context is enough.
     #[error(
         "the graph looks at the whole image, so an image of {image_px} px cannot be cut into tiles of {tile_px} px; \
@@ -257,6 +267,47 @@ impl TilePlan {
             request: *request,
             rows: Cut::new(height, fed.height, tile.height, halo_px),
             columns: Cut::new(width, fed.width, tile.width, halo_px),
+        })
+    }
+
+    /// Places tiles that all have exactly this size, for a network that takes no other: an image that is smaller is padded to
+    /// it, right and bottom, as the request's fill says. [`TileRequest::tile_px`] does not count.
+    ///
+    /// # Errors
+    /// As [`TilePlan::new`]; and the size is no multiple of the alignment period.
+    pub fn with_fixed_size(request: &TileRequest, tile: Size) -> Result<Self, PlanError> {
+        for side in [tile.height, tile.width] {
+            if request.alignment_px == 0 || !side.is_multiple_of(request.alignment_px) {
+                return Err(PlanError::MisalignedTile {
+                    tile,
+                    alignment_px: request.alignment_px,
+                });
+            }
+        }
+        let plan = Self::with_tile_size(request, Some(tile))?;
+        let padded = plan.padded_px();
+        let image_px = request.image_px;
+        let halo_px = plan.rows.halo_px.max(plan.columns.halo_px);
+        Ok(Self {
+            request: *request,
+            rows: Cut::new(
+                image_px.height,
+                padded
+                    .height
+                    .next_multiple_of(request.alignment_px)
+                    .max(tile.height),
+                tile.height,
+                halo_px,
+            ),
+            columns: Cut::new(
+                image_px.width,
+                padded
+                    .width
+                    .next_multiple_of(request.alignment_px)
+                    .max(tile.width),
+                tile.width,
+                halo_px,
+            ),
         })
     }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use tilecast_onnx::{Model, mixed_float_operands};
+use tilecast_onnx::{InputExtents, Model, bind, declared_extents, mixed_float_operands};
 use tilecast_passes::{
-    ConvertHalf, DynamicInt8, Float16, InsertQdq, IoTypes, Override, Pass, PassReport, PerChannel,
-    Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence, RangeSource, RoundFilters,
-    StoreFloat16, StripMetadata, Target, run_pass,
+    ConvertHalf, DynamicInt8, Float16, FoldShapes, InsertQdq, IoTypes, Override, Pass, PassReport,
+    PerChannel, Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence, RangeSource,
+    RemoveDeadNodes, RoundFilters, StoreFloat16, StripMetadata, Target, run_pass,
 };
 use tilecast_quant::{HalfFormat, Range};
+use tilecast_tile::Size;
 
 use crate::prepare::tile_shapes;
 use crate::{Failure, FailureKind};
@@ -34,6 +35,8 @@ pub(crate) struct ArtifactRequest {
     pub(crate) io: IoTypes,
     /// Whether documentation strings and the like are left out of the file.
     pub(crate) strip_metadata: bool,
+    /// The one size of image that the file takes; `None` for any.
+    pub(crate) shape: Option<Size>,
 }
 
 impl ArtifactRequest {
@@ -132,6 +135,45 @@ impl ArtifactRequest {
         }
         check_types(before, &model)?;
         Ok((model, reports))
+    }
+}
+
+/// A copy of a model for images of one size: what follows from it is written into its shapes, and shape arithmetic folded.
+///
+/// # Errors
+/// The model does not have one image as its input, or cannot run at that size.
+pub(crate) fn at_fixed_size(model: &Model, size: Size) -> Result<Model, Failure> {
+    let mut bound = model.clone();
+    let mut extents = InputExtents::default();
+    for input in model.graph().inputs() {
+        if let Some([batch, channels, _, _]) = declared_extents(input).as_deref() {
+            let dims = vec![
+                batch.or(Some(1)),
+                *channels,
+                Some(size.height),
+                Some(size.width),
+            ];
+            extents = extents.with(input.name.as_deref().unwrap_or_default(), dims);
+        }
+    }
+    bind(&mut bound, &extents, &BTreeMap::new())
+        .map_err(|error| Failure::from(error).about(format!("an artifact for {size} px")))?;
+    fold_shapes(&mut bound)?;
+    Ok(bound)
+}
+
+/// Folds the shape arithmetic of a model that was bound to a size.
+///
+/// # Errors
+/// A pass fails.
+pub(crate) fn fold_shapes(model: &mut Model) -> Result<(), Failure> {
+    // One round may make the next possible; each takes nodes away.
+    loop {
+        let folded = run_pass(&FoldShapes, model)?.changed;
+        let removed = run_pass(&RemoveDeadNodes, model)?.changed;
+        if !folded && !removed {
+            return Ok(());
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tilecast_metrics::{
 };
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_tile::{
-    Comparison, PlanarImage, RunControl, TilePlan, ValueRange, Values, compare_images,
+    Comparison, PlanarImage, RunControl, Size, TilePlan, ValueRange, Values, compare_images,
     read_image_size,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct CompareOptions<'a> {
     pub(crate) value_range: ValueRange,
     /// What is looked at besides PSNR and SSIM; `None` for neither colours nor seams nor pictures.
     pub(crate) looks: Option<Looks<'a>>,
+    /// The model whose whole-image run tiles are measured against; `None` where that is the reference itself.
+    pub(crate) whole_reference: Option<&'a Model>,
 }
 
 /// A closer look, which also measures colours and seams.
@@ -56,6 +58,14 @@ pub(crate) struct Looks<'a> {
 const MAX_PICTURES: usize = 16;
 
 impl CompareOptions<'_> {
+    /// The plan of the whole image, where its run differs from one by `plan`.
+    fn whole_plan(&self, image_px: Size, plan: &TilePlan) -> Result<Option<TilePlan>, Failure> {
+        let whole = self.geometry.plan(image_px, None)?;
+        let differs = self.whole_reference.is_some() && self.tile_px.is_some();
+        let is_same = plan.n_tiles() == 1 && plan.tile_size() == whole.tile_size();
+        Ok((differs || !is_same).then_some(whole))
+    }
+
     /// Most times that all tiles of a plan are run. A whole image is one tile and run once.
     fn most_sweeps(&self, plan: &TilePlan) -> usize {
         match self.sweeping {
@@ -102,7 +112,7 @@ pub(crate) struct ImageComparison {
     pub(crate) n_sweeps: usize,
     /// Whether it had the statistics of the whole image in the last sweep.
     pub(crate) statistics_exact: bool,
-    /// Reference tiled against reference whole; `None` where the image is a single tile.
+    /// Reference tiled against reference whole; `None` where these are the same run.
     pub(crate) tiling: Option<SquaredError>,
     /// One score per candidate.
     pub(crate) scores: Vec<ImageScore>,
@@ -130,6 +140,8 @@ pub(crate) fn compare(
         ImageRunner::new(engine, model, sweeping, value_range, memory_bytes)
     };
     let reference = runner(reference)?;
+    let whole = options.whole_reference.map(&runner).transpose()?;
+    let whole = whole.as_ref().unwrap_or(&reference);
     let candidates = candidates
         .iter()
         .map(|model| runner(model))
@@ -146,7 +158,8 @@ pub(crate) fn compare(
     };
     let mut compared = Vec::with_capacity(images.len());
     for file in images {
-        let image = compare_sample(&reference, &candidates, &file.read_both()?, options, &tiles)
+        let sample = file.read_both()?;
+        let image = compare_sample(&reference, whole, &candidates, &sample, options, &tiles)
             .map_err(|f| f.about(file.path.display()))?;
         compared.push(image);
         for index in 0..candidates.len() {
@@ -221,8 +234,15 @@ pub(crate) fn compare_whole(
     samples
         .par_iter()
         .map(|sample| {
-            compare_sample(&reference, &candidates, sample, &options, &tiles)
-                .map_err(|f| f.about(&sample.name))
+            compare_sample(
+                &reference,
+                &reference,
+                &candidates,
+                sample,
+                &options,
+                &tiles,
+            )
+            .map_err(|f| f.about(&sample.name))
         })
         .collect()
 }
@@ -243,7 +263,7 @@ pub(crate) fn count_tiles(
             .geometry
             .plan(size, options.tile_px)
             .map_err(|f| f.about(image.path.display()))?;
-        let whole = usize::from(plan.n_tiles() > 1);
+        let whole = usize::from(options.whole_plan(size, &plan)?.is_some());
         let pair = options.line_pair(&plan).map_or(0, |_| 2);
         total += (plan.n_tiles() * options.most_sweeps(&plan) + pair) * (1 + n_candidates) + whole;
     }
@@ -252,6 +272,7 @@ pub(crate) fn count_tiles(
 
 fn compare_sample(
     reference: &ImageRunner<'_>,
+    whole_reference: &ImageRunner<'_>,
     candidates: &[ImageRunner<'_>],
     sample: &Sample,
     options: &CompareOptions<'_>,
@@ -279,14 +300,15 @@ fn compare_sample(
         Ok(pair.disagreement(&first?, &second?, plan.request().scale))
     };
     let mut whole_gradient = None;
-    let tiling = if plan.n_tiles() > 1 {
-        let whole = run(reference, &options.geometry.plan(image.size(), None)?)?.image;
-        if looks_at_lines {
-            whole_gradient = gradient_ratio(&whole, &lines);
+    let tiling = match options.whole_plan(image.size(), &plan)? {
+        Some(plan) => {
+            let whole = run(whole_reference, &plan)?.image;
+            if looks_at_lines {
+                whole_gradient = gradient_ratio(&whole, &lines);
+            }
+            Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
         }
-        Some(compare_images(&whole, &expected, Values::Unclamped)?.error)
-    } else {
-        None
+        None => None,
     };
     let reference_seams = if looks_at_lines {
         Some((gradient_ratio(&expected, &lines), overlap(reference)?))

@@ -10,6 +10,8 @@ use crate::{Failure, FailureKind};
 pub(crate) struct Geometry {
     analysis: TilingAnalysis,
     scale: usize,
+    /// The one size of tiles that the network takes, where it takes no other.
+    fixed_px: Option<Size>,
 }
 
 impl Geometry {
@@ -27,7 +29,20 @@ impl Geometry {
                 ),
             )
         })?;
-        Ok(Self { analysis, scale })
+        Ok(Self {
+            analysis,
+            scale,
+            fixed_px: None,
+        })
+    }
+
+    /// The same for a copy of the model that takes tiles of one size only.
+    #[must_use]
+    pub(crate) fn with_fixed_tile(&self, fixed_px: Size) -> Self {
+        Self {
+            fixed_px: Some(fixed_px),
+            ..self.clone()
+        }
     }
 
     /// The facts behind the plans.
@@ -67,13 +82,17 @@ impl Geometry {
         }
     }
 
-    /// The plan for an image; `tile_px` None runs it whole.
+    /// The plan for an image; `tile_px` None runs it whole, and any other is that of a model with a fixed tile.
     ///
     /// # Errors
     /// The tile is too small for the halo, the halo has no bound, or the image must be padded in a way that tiles
     /// cannot reproduce.
     pub(crate) fn plan(&self, image_px: Size, tile_px: Option<usize>) -> Result<TilePlan, Failure> {
-        let plan = TilePlan::new(&self.request(image_px, tile_px))?;
+        let request = self.request(image_px, tile_px);
+        let plan = match (tile_px, self.fixed_px) {
+            (Some(_), Some(fixed_px)) => TilePlan::with_fixed_size(&request, fixed_px)?,
+            _ => TilePlan::new(&request)?,
+        };
         self.check(&plan)?;
         Ok(plan)
     }

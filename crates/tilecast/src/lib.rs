@@ -35,7 +35,9 @@ mod speed;
 mod stages;
 mod tiled;
 mod tiles;
+mod tiling_contract;
 mod verbs;
+mod windows;
 
 pub use context::{Context, Event, Reporter, Silent};
 pub use engines::EngineChoice;
@@ -52,6 +54,10 @@ pub use tilecast_analysis::{RuleMeta, Severity as LintSeverity, rules as lint_ru
 pub use tilecast_exec::LibrarySearch;
 pub use tilecast_passes::{Precision as ConvertPrecision, RangeSource};
 pub use tiled::SweepFacts;
+pub use tiling_contract::{
+    ContractError, ContractPadding, Equivalence, ImagePort, PixelSize, ReachPx, SweptArtifact,
+    TILING_SCHEMA, TilePeak, TilingContract,
+};
 pub use verbs::calibrate::{
     CalibrateOutcome, CalibrateSettings, MergeSettings, Shard, calibrate, merge_calibrations,
 };
@@ -66,3 +72,4 @@ pub use verbs::run::{RunImage, RunOutcome, RunSettings, TileSelection, run};
 pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, TimedMixture, sensitivity};
 pub use verbs::simplify::{SimplifyOutcome, SimplifySettings, simplify};
 pub use verbs::verify::{Verification, VerifySettings, verify};
+pub use windows::WindowFacts;

@@ -1,8 +1,9 @@
-//! The main job, stage by stage: recipe → load → lint → prepare → plan → calibrate → rewrite → save → validate → time → report and gate.
+//! The main job, stage by stage: recipe → load → lint → prepare → plan → calibrate → rewrite → save → validate → time → describe → report and gate.
 //!
 //! One file per stage under `pipeline/`, one type at each boundary, so that a stage cannot be skipped by accident.
 
 mod calibrate_stage;
+mod contract_stage;
 mod lint_stage;
 mod load_stage;
 mod mix_stage;
@@ -75,6 +76,7 @@ pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantiz
     let validated = validate_stage::validate(saved, &engine, clock, cx)?;
     let mixed = mix_stage::mix(validated, &folder, &engine, clock, cx)?;
     let timed = speed_stage::time(mixed, &settings.onnxruntime, clock, cx)?;
-    let report = report_stage::report(timed, &folder, settings, baseline.as_ref(), clock, cx)?;
+    let described = contract_stage::describe(timed, &folder, &engine, clock, cx)?;
+    let report = report_stage::report(described, &folder, settings, baseline.as_ref(), clock, cx)?;
     Ok(Quantized { report, folder })
 }

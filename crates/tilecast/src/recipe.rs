@@ -1,6 +1,6 @@
 //! The recipe: one YAML file that says what to quantize, on which images, and what quality must be left.
 //!
-//! Reading order: `types` (the keys) with `words`, `size` and `statistics` (their values) → `load` (file to
+//! Reading order: `types` (the keys) with `words`, `size`, `shape` and `statistics` (their values) → `load` (file to
 //! [`LoadedRecipe`]) → `tree` and `deserialize` (YAML with the place of every value kept) → `set` (`--set key=value`) →
 //! `validate` and `built` (what may be asked for) → `error` and `suggest` (how a refusal reads) → `schema`.
 //!
@@ -14,6 +14,7 @@ mod error;
 mod load;
 mod schema;
 mod set;
+mod shape;
 mod size;
 mod statistics;
 mod suggest;
@@ -28,6 +29,7 @@ mod tests;
 pub use error::{RecipeError, RecipeErrorKind};
 pub use load::LoadedRecipe;
 pub use schema::json_schema;
+pub use shape::{ImageShape, ParseImageShapeError};
 pub use size::{ByteSize, ParseByteSizeError};
 pub use statistics::{GlobalStatistics, Sweeps};
 pub use types::{Artifact, Calibration, Gate, Lint, NodeOverride, Pin, Preprocess, Recipe, Tiling};

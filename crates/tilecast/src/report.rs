@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tilecast_analysis::{Finding, TilingAnalysis};
 use tilecast_metrics::{DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary};
-use tilecast_passes::{PrecisionPlan, SimplifyReport};
+use tilecast_passes::{PassReport, PrecisionPlan, SimplifyReport};
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
 use crate::finite::FiniteCheck;
@@ -25,6 +25,7 @@ use crate::prepare::EqualityCheck;
 use crate::sensitivity::Mixture;
 use crate::stages::StageCost;
 use crate::tiled::{SweepFacts, Sweeping, equivalence};
+use crate::windows::WindowFacts;
 
 pub use crate::baseline::{BaselineCheck, BaselineReport, BaselineSettings, Tolerances};
 pub use crate::calibrate::CalibratedRange;
@@ -55,6 +56,8 @@ pub struct Report {
     pub recipe: FileFacts,
     /// The FP32 model.
     pub model: ModelFacts,
+    /// Repairs that the recipe asked for, made before anything else.
+    pub fixes: Vec<PassReport>,
     /// Tiling and precision hazards.
     pub lint: Vec<Finding>,
     /// How the model was simplified for each target before anything else was done to it.
@@ -173,6 +176,8 @@ pub struct TilingFacts {
     pub equivalence: &'static str,
     /// Statistics of the whole image that are swept; null where each tile has its own.
     pub sweeps: Option<SweepReport>,
+    /// What looks at a window instead of the whole image; null where nothing was asked to.
+    pub local_window: Option<WindowFacts>,
     /// The FP32 model tiled against the FP32 model run whole, over the images of more than one tile.
     pub error: Option<TilingError>,
 }
@@ -184,6 +189,7 @@ impl TilingFacts {
         analysis: &TilingAnalysis,
         tile_px: usize,
         sweeping: Option<&Sweeping>,
+        window: Option<&WindowFacts>,
         images: &[ImageComparison],
     ) -> Self {
         let exact = images.iter().all(|i| i.statistics_exact);
@@ -196,7 +202,12 @@ impl TilingFacts {
             alignment_px: analysis.alignment_px,
             tiling_class: analysis.tiling_class.to_string(),
             mode: "exact",
-            equivalence: equivalence(analysis, sweeping, exact),
+            // Another network than the one whose whole-image run counts.
+            equivalence: match window {
+                Some(_) => "approximate",
+                None => equivalence(analysis, sweeping, exact),
+            },
+            local_window: window.cloned(),
             sweeps: sweeping.map(|sweeping| SweepReport {
                 most: images.iter().map(|i| i.n_sweeps).max().unwrap_or(0),
                 facts: sweeping.facts().clone(),
@@ -228,7 +239,8 @@ pub struct TilingError {
 }
 
 impl TilingError {
-    fn of(images: &[ImageComparison]) -> Option<Self> {
+    /// The error over the images whose tiles and whole-image run differ; `None` without any.
+    pub(crate) fn of(images: &[ImageComparison]) -> Option<Self> {
         let tiled: Vec<SquaredError> = images.iter().filter_map(|i| i.tiling).collect();
         (!tiled.is_empty()).then(|| Self {
             psnr_db: PsnrSummary::from_images(&tiled, OutputRange::UNIT.peak()),
@@ -262,6 +274,10 @@ pub struct ArtifactReport {
     pub target: String,
     /// File, relative to the report.
     pub path: String,
+    /// File that says how to run it in tiles, relative to the report.
+    pub tiling_contract: String,
+    /// Width and height of the images that it takes, such as `512x512`; null for any.
+    pub shape: Option<String>,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// File size.
@@ -279,7 +295,7 @@ pub struct ArtifactReport {
     /// What the target will compute in INT8, and what not; null where nothing is in INT8.
     pub prediction: Option<PredictionFacts>,
     /// What the passes did.
-    pub passes: Vec<tilecast_passes::PassReport>,
+    pub passes: Vec<PassReport>,
     /// Where the artifact stopped being finite; null where its outputs are.
     pub finite: Option<FiniteCheck>,
     /// How INT8 was mixed with wider nodes to meet the gates; null where INT8 alone met them.

@@ -62,6 +62,7 @@ fn compare(reference: &Path, candidate: &Path, images: &Path, tile_px: Option<us
         references: None,
         tile_px,
         sweeps: None,
+        local_window: None,
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
         gates: Gates::default(),
@@ -122,6 +123,7 @@ fn files_are_what_the_report_says(report: &Value, dist: &Path) {
             artifact["bytes"].as_u64().unwrap()
         );
         expected.push(path.to_owned());
+        expected.push(artifact["tiling_contract"].as_str().unwrap().to_owned());
     }
     expected.sort();
     let mut found: Vec<String> = std::fs::read_dir(dist)

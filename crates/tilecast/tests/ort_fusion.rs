@@ -51,6 +51,7 @@ fn predicted(name: &str) -> PredictionFacts {
         // More of the runtime's rules than where it pays.
         int8: Int8Extent::Everywhere,
         check: ConvertCheck::Refuse,
+        bind: Vec::new(),
     };
     let outcome = convert(&settings, &Context::new(&Silent, &NEVER)).unwrap();
     outcome.prediction.unwrap()

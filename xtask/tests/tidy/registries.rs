@@ -31,6 +31,12 @@ const REGISTRIES: &[Registry] = &[
         helpers: &[],
     },
     Registry {
+        folder: "crates/tilecast-passes/src/mitigations",
+        list_file: "crates/tilecast-passes/src/lib.rs",
+        list: "pub const PASSES",
+        helpers: &[],
+    },
+    Registry {
         folder: "crates/tilecast-passes/src/targets",
         list_file: "crates/tilecast-passes/src/targets.rs",
         list: "pub const TARGETS",

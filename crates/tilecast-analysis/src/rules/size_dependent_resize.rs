@@ -11,7 +11,8 @@ tile that length is the tile's, so the points lie elsewhere than in the whole im
 
 **Does overlap help?** No: the error does not fade with the distance from the tile's edge.
 
-**What to do.** Export the model with `align_corners=False` (coordinate mode `half_pixel`), or run it on whole images.
+**What to do.** Export the model with `align_corners=False` (coordinate mode `half_pixel`), or run it on whole images. In a model of fixed size, `lint: { fix: [H09] }` in a recipe writes a linear one as matrix products
+(`tilecast explain make_resize_explicit`), for runtimes that do not have the mode.
 ";
 
 static META: RuleMeta = RuleMeta {

@@ -11,7 +11,8 @@ the same batch. Two tiles of one image get different colours. In inference mode 
 
 **Does overlap help?** No.
 
-**What to do.** Call `model.eval()` before the export. If the model has no running statistics, it behaves as an instance
+**What to do.** Call `model.eval()` before the export, or let a recipe repair it: `lint: { fix: [H16] }` puts in the running statistics that the file carries
+(`tilecast explain freeze_batch_norm`). If the model has no running statistics, it behaves as an instance
 normalization and can only be run on whole images.
 ";
 
@@ -34,7 +35,7 @@ impl Rule for TrainingBatchNorm {
                 report.push(META.finding(
                     cx.label(id),
                     "BatchNormalization in training mode normalizes each tile with its own statistics",
-                    "call `model.eval()` and export again",
+                    "call `model.eval()` and export again, or freeze it with `lint: { fix: [H16] }` in a recipe",
                 ));
             }
         }

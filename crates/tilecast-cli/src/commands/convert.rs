@@ -66,6 +66,10 @@ pub(crate) struct Arguments {
     /// End with 1 where no node is worth INT8 on the target; the model is written all the same.
     #[arg(long)]
     require_int8: bool,
+    /// Fix an input size of the written model: `h=256` by the model's name of a dimension, `input:2=256`, or
+    /// `input=1x3x256x256`. Repeatable, or with commas.
+    #[arg(long, value_name = "NAME=N")]
+    bind: Vec<String>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -107,6 +111,7 @@ impl Arguments {
             convert_io: self.convert_io,
             keep_io: self.keep_io,
             strip_metadata: self.strip_metadata,
+            bind: self.bind,
             int8: if self.int8_everywhere {
                 Int8Extent::Everywhere
             } else {

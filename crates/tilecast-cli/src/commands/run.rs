@@ -1,6 +1,7 @@
 //! `tilecast run`.
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use tilecast::recipe::{ByteSize, Sweeps};
@@ -28,6 +29,9 @@ pub(crate) struct Arguments {
     /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
     sweeps: Option<Sweeps>,
+    /// Take means over the whole image over windows of N pixels instead, by another network that is made of the model.
+    #[arg(long, value_name = "N", conflicts_with = "sweeps")]
+    local_window: Option<NonZeroU32>,
     /// Engine that runs the model.
     #[arg(long, value_enum, default_value_t)]
     engine: EngineName,
@@ -51,6 +55,7 @@ impl Arguments {
             output: self.output,
             tiles,
             sweeps: self.sweeps,
+            local_window: self.local_window,
             memory_bytes,
             engine: self.engine.choice(),
         };

@@ -1,6 +1,7 @@
 //! `tilecast verify`.
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use tilecast::recipe::Sweeps;
@@ -30,6 +31,9 @@ pub(crate) struct Arguments {
     /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps, requires = "tile")]
     sweeps: Option<Sweeps>,
+    /// Take means over the whole image over windows of N pixels instead, by another network that is made of each model.
+    #[arg(long, value_name = "N", requires = "tile", conflicts_with = "sweeps")]
+    local_window: Option<NonZeroU32>,
     /// Least mean PSNR against REFERENCE, dB.
     #[arg(long, value_name = "DB")]
     min_psnr: Option<f64>,
@@ -58,6 +62,7 @@ impl Arguments {
             references: self.references,
             tile_px: self.tile.map(|t| t as usize),
             sweeps: self.sweeps,
+            local_window: self.local_window,
             memory_bytes: DEFAULT_MEMORY_BYTES,
             engine: self.engine.choice(),
             gates: Gates {

@@ -82,6 +82,28 @@ fn a_bound_model_has_no_shape_arithmetic_left() {
 }
 
 #[test]
+fn a_converted_model_is_bound_last() {
+    let folder = folder();
+    folder.succeed(&format!(
+        "convert {TRACED} --to fp16 -o out.onnx --bind h=64,w=96"
+    ));
+    let bound = folder.succeed_with_json("inspect out.onnx --json");
+    for ports in ["inputs", "outputs"] {
+        let expected = serde_json::json!(["1", "3", "64", "96"]);
+        assert_eq!(bound[ports][0]["shape"], expected, "{ports}");
+    }
+    for operator in ["Shape", "Gather"] {
+        assert!(bound["operators"][operator].is_null(), "{operator} is left");
+    }
+    let refused = folder.fail(
+        &format!("convert {SRVGG} --to fp16 -o none.onnx --bind H=64"),
+        2,
+    );
+    refused.assert_says(&["`H`", "`h`, `w`"]);
+    assert!(!folder.files().contains(&"none.onnx".to_owned()));
+}
+
+#[test]
 fn what_the_model_does_not_have_is_a_usage_error_that_lists_what_it_has() {
     let folder = folder();
     let cases: [(&str, &[&str]); 10] = [

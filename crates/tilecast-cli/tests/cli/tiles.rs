@@ -2,7 +2,7 @@
 
 use image::{ImageBuffer, Rgb};
 
-use crate::support::{Folder, SRVGG};
+use crate::support::{Folder, SRVGG, sample_model};
 
 const WIDTH: u32 = 200;
 const HEIGHT: u32 = 136;
@@ -60,4 +60,39 @@ fn eight_bit_images_stay_eight_bit() {
     let image = image::open(folder.path("new.png")).unwrap();
     assert_eq!(image.color(), image::ColorType::Rgb8);
     assert_eq!((image.width(), image.height()), (192, 144));
+}
+
+#[test]
+fn windows_make_another_network_that_tiles_equal() {
+    let folder = Folder::with_images();
+    let model = "exports/nafnet-pad-ts17.onnx";
+    std::fs::create_dir(folder.path("exports")).unwrap();
+    folder.write(model, sample_model(model));
+    sixteen_bit_image().save(folder.path("input.png")).unwrap();
+    let run = |options: &str, output: &str| {
+        let line = format!("run {model} input.png -o {output} --json {options}");
+        let document = folder.succeed_with_json(&line);
+        assert_eq!(document["equivalence"], "approximate");
+        let tiles = document["images"][0]["tiles"].as_u64().unwrap();
+        (
+            tiles,
+            image::open(folder.path(output)).unwrap().into_rgb16(),
+        )
+    };
+    let (n_tiles, tiled) = run("--local-window 8 --tile 128", "tiled.png");
+    let (n_whole, whole) = run("--local-window 8 --tile 4096", "whole.png");
+    let (_, global) = run("--tile 4096", "global.png");
+    assert!(n_tiles > 1 && n_whole == 1, "{n_tiles} tiles");
+    let differences = |other: &ImageBuffer<Rgb<u16>, Vec<u16>>| {
+        let pairs = whole.as_raw().iter().zip(other.as_raw());
+        pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+    };
+    assert!(differences(&tiled) <= 2, "{}", differences(&tiled));
+    assert!(differences(&global) > 100, "{}", differences(&global));
+    folder
+        .fail(
+            &format!("run {model} input.png -o o.png --local-window 8 --sweeps 2"),
+            2,
+        )
+        .assert_says(&["--sweeps"]);
 }

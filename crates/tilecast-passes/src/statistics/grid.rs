@@ -16,7 +16,7 @@ const MAX_STEPS: usize = 64;
 
 /// How the positions of the image lie in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// Rows and columns are the last two axes.
     Separate,
     /// The last axis is all positions, row by row.
@@ -25,12 +25,12 @@ pub(super) enum Layout {
 
 /// Positions of the image in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grid {
-    pub(super) layout: Layout,
+pub(crate) struct Grid {
+    pub(crate) layout: Layout,
     /// Rows and columns of the value …
-    pub(super) positions: [usize; 2],
+    pub(crate) positions: [usize; 2],
     /// … for this many rows and columns of the image.
-    pub(super) pixels: [usize; 2],
+    pub(crate) pixels: [usize; 2],
 }
 
 /// Which axes grow with the image.
@@ -41,7 +41,7 @@ struct Growth {
 }
 
 /// The shapes of all values at three image sizes.
-pub(super) struct Grids {
+pub(crate) struct Grids {
     base: ShapeMap,
     higher: ShapeMap,
     wider: ShapeMap,
@@ -50,7 +50,7 @@ pub(super) struct Grids {
 }
 
 impl Grids {
-    pub(super) fn new(graph: &Graph<'_>, alignment_px: usize) -> Result<Self, String> {
+    pub(crate) fn new(graph: &Graph<'_>, alignment_px: usize) -> Result<Self, String> {
         let mut inputs = graph.inputs();
         let (Some(input), None) = (inputs.next(), inputs.next()) else {
             return Err(
@@ -84,19 +84,19 @@ impl Grids {
     }
 
     /// The shape, where it does not depend on the size of the image.
-    pub(super) fn fixed(&self, value: &str) -> Option<&[usize]> {
+    pub(crate) fn fixed(&self, value: &str) -> Option<&[usize]> {
         let growth = self.growth(value)?;
         let fixed = growth.with_height.is_empty() && growth.with_width.is_empty();
         self.base.shape(value).filter(|_| fixed)
     }
 
     /// Whether some axis follows the image.
-    pub(super) fn varies(&self, value: &str) -> bool {
+    pub(crate) fn varies(&self, value: &str) -> bool {
         self.base.shape(value).is_some() && self.fixed(value).is_none()
     }
 
     /// Whether two values have axes that follow the image, as many of each, and at the same resolution.
-    pub(super) fn same_positions(&self, a: &str, b: &str) -> bool {
+    pub(crate) fn same_positions(&self, a: &str, b: &str) -> bool {
         let extents = |value: &str| {
             let growth = self.growth(value)?;
             let dims = self.base.shape(value)?;
@@ -107,25 +107,25 @@ impl Grids {
     }
 
     /// Whether two values have the same shape at all three sizes.
-    pub(super) fn same_shape(&self, a: &str, b: &str) -> bool {
+    pub(crate) fn same_shape(&self, a: &str, b: &str) -> bool {
         [&self.base, &self.higher, &self.wider]
             .iter()
             .all(|shapes| shapes.shape(a).is_some() && shapes.shape(a) == shapes.shape(b))
     }
 
     /// The shape at one of the sizes: for extents that are known not to follow the image.
-    pub(super) fn dims(&self, value: &str) -> Option<&[usize]> {
+    pub(crate) fn dims(&self, value: &str) -> Option<&[usize]> {
         self.base.shape(value)
     }
 
     /// Whether the only axis that follows the image is this one.
-    pub(super) fn varies_along_only(&self, value: &str, axis: usize) -> bool {
+    pub(crate) fn varies_along_only(&self, value: &str, axis: usize) -> bool {
         self.growth(value)
             .is_some_and(|growth| growth.with_height == [axis] && growth.with_width == [axis])
     }
 
     /// Where the positions of the image are in a value that has them.
-    pub(super) fn grid(&self, graph: &Graph<'_>, value: &str) -> Result<Grid, String> {
+    pub(crate) fn grid(&self, graph: &Graph<'_>, value: &str) -> Result<Grid, String> {
         let unknown = || format!("the shape of `{value}` is not known");
         let growth = self.growth(value).ok_or_else(unknown)?;
         let dims = self.base.shape(value).ok_or_else(unknown)?;

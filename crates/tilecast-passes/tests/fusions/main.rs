@@ -13,6 +13,7 @@ mod fold_pad;
 mod fold_scale_shift;
 mod group_norm;
 mod layer_norm;
+mod mitigations;
 mod pixel_shuffle;
 mod record_shapes;
 mod sample;

@@ -388,3 +388,42 @@ proptest! {
         prop_assert_eq!(plan.n_tiles(), per_axis(height) * per_axis(width));
     }
 }
+
+#[test]
+fn tiles_of_fixed_size_are_never_smaller() {
+    let tile = Size {
+        height: 64,
+        width: 96,
+    };
+    let fixed = |height, width| {
+        TilePlan::with_fixed_size(&request(height, width, 1, 16, 16), tile).unwrap()
+    };
+    // An image that is smaller is padded to the tile, one that is longer on one side is cut there.
+    for ((height, width), n_tiles, padded) in [
+        ((64, 96), 1, (64, 96)),
+        ((17, 90), 1, (64, 96)),
+        ((40, 97), 2, (64, 112)),
+        ((65, 96), 2, (80, 96)),
+        ((200, 300), 6 * 5, (208, 304)),
+    ] {
+        let plan = fixed(height, width);
+        assert_eq!((plan.tile_size(), plan.n_tiles()), (tile, n_tiles));
+        let found = plan.padded_px();
+        assert_eq!((found.height, found.width), padded);
+        let covered: usize = plan.tiles().map(|t| t.core.height * t.core.width).sum();
+        assert_eq!(covered, height * width);
+    }
+    let misaligned = Size {
+        height: 64,
+        width: 90,
+    };
+    let error = TilePlan::with_fixed_size(&request(64, 64, 1, 16, 16), misaligned).unwrap_err();
+    assert!(matches!(error, PlanError::MisalignedTile { .. }), "{error}");
+    // No room between the halos.
+    let small = Size {
+        height: 32,
+        width: 96,
+    };
+    let error = TilePlan::with_fixed_size(&request(64, 64, 1, 16, 16), small).unwrap_err();
+    assert!(matches!(error, PlanError::TileTooSmall { .. }), "{error}");
+}

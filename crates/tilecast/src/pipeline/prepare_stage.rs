@@ -59,7 +59,7 @@ pub(super) fn prepare(
         for (target, late_format) in wanted {
             cx.check()?;
             let options = SimplifyOptions::for_target(target);
-            let prepared = simplify(&job.model, options, late_format, engine)?;
+            let prepared = simplify(linted.model(), options, late_format, engine)?;
             targets.push(PreparedTarget {
                 target,
                 late_format,

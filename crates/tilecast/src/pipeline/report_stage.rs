@@ -1,10 +1,11 @@
-//! Stage 10: the report is put together, judged by the gates and the baseline, and written as JSON, Markdown and a page.
+//! Stage 11: the report is put together, judged by the gates and the baseline, and written as JSON, Markdown and a page.
 
 use std::path::Path;
 
 use tilecast_onnx::write_atomically;
 
 use super::QuantizeSettings;
+use super::contract_stage::DescribedJob;
 use super::load_stage::LoadedJob;
 use super::mix_stage::MixedJob;
 use super::prepare_stage::{PreparedJob, PreparedTarget};
@@ -26,7 +27,7 @@ use crate::verbs::inspect::{TILE_SIDES, count_parameters, fitting_tiers, predict
 use crate::{Failure, FailureKind};
 
 pub(super) fn report(
-    timed: TimedJob,
+    described: DescribedJob,
     folder: &Path,
     settings: &QuantizeSettings,
     baseline: Option<&Baseline>,
@@ -34,7 +35,7 @@ pub(super) fn report(
     cx: &Context<'_>,
 ) -> Result<Report, Failure> {
     cx.check()?;
-    let TimedJob { mixed, speed } = timed;
+    let TimedJob { mixed, speed } = described.timed;
     let MixedJob {
         validated,
         mut mixtures,
@@ -42,6 +43,7 @@ pub(super) fn report(
     let ValidatedJob {
         saved,
         images,
+        fixed,
         non_finite,
     } = validated;
     let rewritten = saved.rewritten;
@@ -85,6 +87,8 @@ pub(super) fn report(
             precision: request.precision.to_string(),
             target: request.target.name.to_owned(),
             path: file.file_name,
+            tiling_contract: file.contract_name,
+            shape: request.shape.map(|shape| shape.to_string()),
             sha256: file.sha256,
             bytes,
             bytes_ratio: bytes as f64 / fp32_bytes as f64,
@@ -97,7 +101,10 @@ pub(super) fn report(
             finite: non_finite[index].clone(),
             mixture: mixtures[index].take(),
             on_front: false,
-            quality: Quality::new(&images, index, gates),
+            quality: match &fixed[index] {
+                Some(own) => Quality::new(own, 0, gates),
+                None => Quality::new(&images, index, gates),
+            },
         });
     }
     ArtifactReport::mark_front(&mut artifacts, &speed);
@@ -125,12 +132,14 @@ pub(super) fn report(
             nodes: job.model.graph_proto().node.len(),
             opset: job.model.opset(),
         },
+        fixes: linted.fixes,
         lint: linted.findings,
         prepare,
         tiling: TilingFacts::new(
             linted.geometry.analysis(),
             job.tile_px(),
             linted.sweeping.as_ref(),
+            linted.windowed.as_ref().map(|w| &w.facts),
             &images,
         ),
         calibration: CalibrationFacts {

@@ -5,7 +5,7 @@ use std::path::Path;
 use tilecast_onnx::Model;
 
 use super::rewrite_stage::RewrittenJob;
-use crate::artifact::ArtifactRequest;
+use crate::artifact::{ArtifactRequest, at_fixed_size};
 use crate::context::{Context, Event};
 use crate::identity::sha256;
 use crate::report::REPORT_FILES;
@@ -22,6 +22,10 @@ pub(super) struct SavedJob {
 /// One artifact, as read back from its file.
 pub(super) struct SavedArtifact {
     pub(super) file_name: String,
+    /// Name of the file that says how to run it in tiles.
+    pub(super) contract_name: String,
+    /// Name of the file with statistics as inputs and outputs, where they are swept.
+    pub(super) swept_name: String,
     pub(super) sha256: String,
     pub(super) model: Model,
 }
@@ -42,15 +46,7 @@ pub(super) fn save(
         })?;
         // A report describes the artifacts beside it; from here on those of an earlier run are replaced.
         for name in REPORT_FILES {
-            let path = folder.join(name);
-            if path.exists() {
-                std::fs::remove_file(&path).map_err(|e| {
-                    Failure::new(
-                        FailureKind::Io,
-                        format!("cannot remove `{}`: {e}", path.display()),
-                    )
-                })?;
-            }
+            remove(&folder.join(name))?;
         }
         let mut files = Vec::new();
         for ((request, _), (model, _)) in job.artifacts.iter().zip(&rewritten.models) {
@@ -63,7 +59,19 @@ pub(super) fn save(
     Ok(SavedJob { rewritten, files })
 }
 
-/// Writes one artifact, named after the FP32 model and itself, and reads it back.
+/// Removes what an earlier run left under this name.
+fn remove(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(
+            FailureKind::Io,
+            format!("cannot remove `{}`: {e}", path.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one artifact, named after the FP32 model and itself, and reads it back. What said how to run an earlier one of the
+/// name is removed.
 ///
 /// # Errors
 /// The file cannot be written or read.
@@ -74,12 +82,22 @@ pub(super) fn write_artifact(
     folder: &Path,
 ) -> Result<SavedArtifact, Failure> {
     let stem = fp32.path().file_stem().unwrap_or_default();
-    let file_name = format!("{}-{}.onnx", stem.to_string_lossy(), request.name);
+    let stem = format!("{}-{}", stem.to_string_lossy(), request.name);
+    let [file_name, contract_name, swept_name] =
+        ["onnx", "tiling.json", "swept.onnx"].map(|extension| format!("{stem}.{extension}"));
+    for name in [&contract_name, &swept_name] {
+        remove(&folder.join(name))?;
+    }
     let path = folder.join(&file_name);
-    model.save(&path)?;
+    match request.shape {
+        Some(size) => at_fixed_size(model, size)?.save(&path)?,
+        None => model.save(&path)?,
+    }
     let model = Model::load(&path)?;
     Ok(SavedArtifact {
         file_name,
+        contract_name,
+        swept_name,
         sha256: sha256(&model.to_bytes()),
         model,
     })

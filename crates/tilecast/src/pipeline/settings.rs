@@ -4,6 +4,8 @@ use tilecast_passes::{
     IoTypes, Override, PerChannel, Pins, Precision, RangeSource, TARGETS, Target, target_by_name,
 };
 
+use tilecast_tile::Size;
+
 use crate::artifact::ArtifactRequest;
 use crate::recipe::{Artifact, ArtifactPrecision, Gate, OverridePrecision, Pin, PinPrecision};
 use crate::report::Gates;
@@ -21,6 +23,7 @@ pub(crate) fn default_artifact(precision: Precision, target: &'static Target) ->
         overrides: Vec::new(),
         io: IoTypes::default(),
         strip_metadata: false,
+        shape: None,
     }
 }
 
@@ -71,6 +74,10 @@ pub(super) fn artifact(artifact: &Artifact) -> Result<ArtifactRequest, Failure> 
             kept: artifact.keep_io.iter().cloned().collect(),
         },
         strip_metadata: artifact.strip_metadata,
+        shape: artifact.shape.map(|shape| Size {
+            height: shape.height,
+            width: shape.width,
+        }),
     })
 }
 

@@ -31,21 +31,28 @@ pub(super) fn time(
         }
     };
     let saved = &mixed.validated.saved;
-    let job = &saved.rewritten.calibrated.prepared.linted.job;
+    let linted = &saved.rewritten.calibrated.prepared.linted;
+    let job = &linted.job;
     let options = compare_options(saved);
     let candidates: Vec<Candidate<'_>> = job
         .artifacts
         .iter()
         .zip(&saved.files)
-        .map(|((request, _), file)| Candidate {
+        .zip(&saved.rewritten.models)
+        .map(|(((request, _), file), (open, _))| Candidate {
             name: &request.name,
-            model: &file.model,
+            // All models are timed on the same tile, which one of fixed shape does not take.
+            model: if request.shape.is_some() {
+                open
+            } else {
+                &file.model
+            },
         })
         .collect();
     let speed = clock.run(cx, "time", "runs", 0, || {
         measure(
             &engine,
-            &job.model,
+            linted.model(),
             &candidates,
             &job.images.holdout,
             &options,

@@ -17,8 +17,10 @@ use crate::stages::StageClock;
 /// A job whose artifacts are measured.
 pub(super) struct ValidatedJob {
     pub(super) saved: SavedJob,
-    /// One per held-out image, with one score per artifact.
+    /// One per held-out image, with one score per artifact. What they say of tiles does not hold for artifacts of fixed shape.
     pub(super) images: Vec<ImageComparison>,
+    /// One per artifact: the same for an artifact of fixed shape, with its score alone, in tiles of that shape.
+    pub(super) fixed: Vec<Option<Vec<ImageComparison>>>,
     /// One per artifact: where it stopped being finite, if it did.
     pub(super) non_finite: Vec<Option<FiniteCheck>>,
 }
@@ -30,26 +32,60 @@ pub(super) fn validate(
     cx: &Context<'_>,
 ) -> Result<ValidatedJob, Failure> {
     let options = compare_options(&saved);
-    let job = &saved.rewritten.calibrated.prepared.linted.job;
-    let candidates: Vec<&Model> = saved.files.iter().map(|f| &f.model).collect();
-    let total = count_tiles(&job.images.holdout, candidates.len(), &options)?;
-    let images = clock.run(cx, "validate", "tiles", total, || {
-        compare(
-            engine,
-            &job.model,
-            &candidates,
-            &job.images.holdout,
-            &options,
-            cx,
-        )
+    let linted = &saved.rewritten.calibrated.prepared.linted;
+    let holdout = &linted.job.images.holdout;
+    let is_fixed = |index: usize| linted.job.artifacts[index].0.shape.is_some();
+    let candidates: Vec<&Model> = (0..saved.files.len())
+        .filter(|&index| !is_fixed(index))
+        .map(|index| &saved.files[index].model)
+        .collect();
+    let total = count_tiles(holdout, candidates.len(), &options)?;
+    let mut images = clock.run(cx, "validate", "tiles", total, || {
+        compare(engine, linted.model(), &candidates, holdout, &options, cx)
     })?;
+    let mut fixed = Vec::new();
+    for index in 0..saved.files.len() {
+        let own = is_fixed(index)
+            .then(|| measure_one(&saved, index, engine, clock, cx))
+            .transpose()?;
+        for (image, own) in images.iter_mut().zip(own.iter().flatten()) {
+            image.scores.insert(index, own.scores[0].clone());
+        }
+        fixed.push(own);
+    }
     let non_finite = (0..saved.files.len())
         .map(|index| find_non_finite(&saved, &images, index, engine, clock, cx))
         .collect::<Result<_, _>>()?;
     Ok(ValidatedJob {
         saved,
         images,
+        fixed,
         non_finite,
+    })
+}
+
+/// Runs one artifact over the held-out images, in tiles of its own.
+fn measure_one(
+    saved: &SavedJob,
+    index: usize,
+    engine: &dyn Engine,
+    clock: &mut StageClock,
+    cx: &Context<'_>,
+) -> Result<Vec<ImageComparison>, Failure> {
+    let linted = &saved.rewritten.calibrated.prepared.linted;
+    let geometry = match linted.job.artifacts[index].0.shape {
+        Some(shape) => linted.geometry.with_fixed_tile(shape),
+        None => linted.geometry.clone(),
+    };
+    let options = CompareOptions {
+        geometry: &geometry,
+        ..compare_options(saved)
+    };
+    let holdout = &linted.job.images.holdout;
+    let total = count_tiles(holdout, 1, &options)?;
+    let model = &saved.files[index].model;
+    clock.run(cx, "validate", "tiles", total, || {
+        compare(engine, linted.model(), &[model], holdout, &options, cx)
     })
 }
 
@@ -64,17 +100,18 @@ pub(super) fn validate_again(
     clock: &mut StageClock,
     cx: &Context<'_>,
 ) -> Result<(), Failure> {
-    let ValidatedJob { saved, images, .. } = validated;
-    let options = compare_options(saved);
-    let job = &saved.rewritten.calibrated.prepared.linted.job;
-    let holdout = &job.images.holdout;
-    let total = count_tiles(holdout, 1, &options)?;
-    let model = &saved.files[index].model;
-    let again = clock.run(cx, "validate", "tiles", total, || {
-        compare(engine, &job.model, &[model], holdout, &options, cx)
-    })?;
-    for (image, again) in images.iter_mut().zip(again) {
-        image.scores[index] = again.scores.into_iter().next().expect("one candidate");
+    let ValidatedJob {
+        saved,
+        images,
+        fixed,
+        ..
+    } = validated;
+    let again = measure_one(saved, index, engine, clock, cx)?;
+    for (image, again) in images.iter_mut().zip(&again) {
+        image.scores[index] = again.scores[0].clone();
+    }
+    if fixed[index].is_some() {
+        fixed[index] = Some(again);
     }
     let found = find_non_finite(saved, images, index, engine, clock, cx)?;
     validated.non_finite[index] = found;
@@ -95,6 +132,7 @@ pub(super) fn compare_options(saved: &SavedJob) -> CompareOptions<'_> {
             pictures: true,
             error_maps: None,
         }),
+        whole_reference: linted.windowed.is_some().then_some(&job.model),
     }
 }
 
@@ -115,7 +153,11 @@ fn find_non_finite(
     let prepared = &saved.rewritten.calibrated.prepared;
     let job = &prepared.linted.job;
     let before = &prepared.targets[prepared.target_of(index)].prepared.model;
-    let after = &saved.files[index].model;
+    // An artifact of fixed shape is looked at as it was before: tiles of any size show its nodes.
+    let after = match job.artifacts[index].0.shape {
+        Some(_) => &saved.rewritten.models[index].0,
+        None => &saved.files[index].model,
+    };
     let images = &job.images.holdout;
     let options = CalibrateOptions {
         values: Vec::new(),

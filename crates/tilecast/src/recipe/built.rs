@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::error::Problem;
 use super::tree::Node;
-use super::{ArtifactPrecision, Color, GlobalStatistics, Layout, Recipe, TileMode};
+use super::{ArtifactPrecision, Color, Layout, Recipe, TileMode};
 
 const LAYOUTS: &[Layout] = &[Layout::Nchw];
 const COLORS: &[Color] = &[Color::Rgb];
@@ -33,16 +33,7 @@ pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem
         let path = |key: &str| format!("artifacts.{idx}.{key}");
         check(tree, &path("precision"), &artifact.precision, PRECISIONS)?;
     }
-    check(tree, "tiling.mode", &tiling.mode, TILE_MODES)?;
-    match tiling.global_statistics {
-        GlobalStatistics::Local | GlobalStatistics::Sweeps(_) => Ok(()),
-        window @ GlobalStatistics::Window(_) => {
-            let message = format!(
-                "`global_statistics: {window}` is not built yet; use local or {{sweeps: auto}}"
-            );
-            Err(not_built(tree, "tiling.global_statistics", message))
-        }
-    }
+    check(tree, "tiling.mode", &tiling.mode, TILE_MODES)
 }
 
 fn check<T: PartialEq + fmt::Display>(

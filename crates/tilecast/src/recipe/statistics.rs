@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 pub enum GlobalStatistics {
     /// Their tile.
     Local,
-    /// A window of this many pixels around the tile.
+    /// A window of this many pixels around each position.
     Window(NonZeroU32),
     /// The whole image, after some sweeps over all tiles.
     Sweeps(Sweeps),

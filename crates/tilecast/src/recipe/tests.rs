@@ -52,8 +52,8 @@ tiling:
   validate_tile: 128
   global_statistics: local
 lint:
-  allow: [TC001]
-  deny: [TC002]
+  allow: [H21]
+  deny: [P04]
 ";
 
 /// Requires that [`FULL`] with `from` replaced by `to` is refused with `message` (which starts with line and column) and

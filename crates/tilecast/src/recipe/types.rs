@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArtifactPrecision, ByteSize, Color, GlobalStatistics, Layout, OverridePrecision, PinPrecision,
-    RangeMethod, TargetName, TileMode,
+    ArtifactPrecision, ByteSize, Color, GlobalStatistics, ImageShape, Layout, OverridePrecision,
+    PinPrecision, RangeMethod, TargetName, TileMode,
 };
 
 /// What to quantize, on which images, for which targets, and what quality must be left.
@@ -101,6 +101,10 @@ pub struct Artifact {
     /// Default: false.
     #[serde(default)]
     pub strip_metadata: bool,
+    /// Width and height that the artifact is bound to, such as `512x512`, for runtimes that want fixed shapes; it is then
+    /// checked with tiles of this size. Multiples of the model's alignment period. Default: any size.
+    #[serde(default)]
+    pub shape: Option<ImageShape>,
     /// Nodes that keep a higher precision than the artifact's.
     #[serde(default)]
     pub pin: Pin,
@@ -170,7 +174,7 @@ pub struct Tiling {
     #[schemars(range(min = 16))]
     pub validate_tile: u32,
     /// What operators that look at the whole image see when the image is cut into tiles: `local` (their tile),
-    /// `{window: n}` (a window of n pixels around the tile) or `{sweeps: n}` / `{sweeps: auto}` (the whole image, after
+    /// `{window: n}` (around each position a window of n pixels, by another network that is made of the model) or `{sweeps: n}` / `{sweeps: auto}` (the whole image, after
     /// n passes over all tiles). Default: `local`.
     pub global_statistics: GlobalStatistics,
 }
@@ -183,6 +187,9 @@ pub struct Lint {
     pub allow: Vec<String>,
     /// Codes of rules whose warnings and notes stop the run too. Upper and lower case are the same. Default: none.
     pub deny: Vec<String>,
+    /// Codes of rules whose findings are repaired before anything else is done, by a pass that changes what the model computes
+    /// (`tilecast explain freeze_batch_norm`). Default: none.
+    pub fix: Vec<String>,
 }
 
 impl Artifact {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tilecast_passes::MITIGATIONS;
+
 use super::built::refuse_unbuilt;
 use super::error::Problem;
 use super::suggest;
@@ -148,6 +150,36 @@ fn check_gate(gate: &Gate, idx: usize, recipe: &Recipe, tree: &Node) -> Result<(
 }
 
 fn check_lint(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
+    let lint = &recipe.lint;
+    for (key, codes) in [
+        ("allow", &lint.allow),
+        ("deny", &lint.deny),
+        ("fix", &lint.fix),
+    ] {
+        for (idx, code) in codes.iter().enumerate() {
+            check_code(code, &format!("lint.{key}.{idx}"), tree)?;
+        }
+    }
+    for (idx, code) in lint.fix.iter().enumerate() {
+        if MITIGATIONS
+            .iter()
+            .all(|m| !m.code.eq_ignore_ascii_case(code))
+        {
+            let path = format!("lint.fix.{idx}");
+            let message = format!(
+                "`{path}`: no pass repairs what rule `{}` finds",
+                shortened(code)
+            );
+            let known: Vec<&str> = MITIGATIONS.iter().map(|m| m.code).collect();
+            return Err(Problem {
+                help: Some(format!(
+                    "those that have one are {}",
+                    suggest::listed(&known)
+                )),
+                ..problem(tree, &path, message)
+            });
+        }
+    }
     for (idx, code) in recipe.lint.deny.iter().enumerate() {
         let is_same = |allowed: &String| allowed.eq_ignore_ascii_case(code);
         if recipe.lint.allow.iter().any(is_same) {
@@ -160,6 +192,26 @@ fn check_lint(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+fn check_code(code: &str, path: &str, tree: &Node) -> Result<(), Problem> {
+    let codes: Vec<&str> = tilecast_analysis::rules().map(|rule| rule.code).collect();
+    if codes.iter().any(|known| known.eq_ignore_ascii_case(code)) {
+        return Ok(());
+    }
+    let message = format!("`{path}`: no rule has the code `{}`", shortened(code));
+    let help = match suggest::closest(code, &codes) {
+        Some(meant) => {
+            format!("did you mean `{meant}`? `tilecast explain {meant}` says what it is")
+        }
+        None => {
+            "the codes are in docs/generated/rules.md; `tilecast explain CODE` shows one".to_owned()
+        }
+    };
+    Err(Problem {
+        help: Some(help),
+        ..problem(tree, path, message)
+    })
 }
 
 fn problem(tree: &Node, path: &str, message: String) -> Problem {

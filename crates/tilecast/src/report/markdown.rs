@@ -279,6 +279,16 @@ fn tiling(tiling: &TilingFacts, out: &mut String) -> std::fmt::Result {
             )?;
         }
     }
+    if let Some(window) = &tiling.local_window {
+        writeln!(
+            out,
+            "{} means over the whole image are over windows of {} px instead: FP32 in tiles is another network than FP32 whole.",
+            window.nodes, window.window_px
+        )?;
+        for decline in &window.left_out {
+            writeln!(out, "- left as it is: {}: {}", decline.node, decline.reason)?;
+        }
+    }
     match &tiling.error {
         None => writeln!(
             out,

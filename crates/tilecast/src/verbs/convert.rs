@@ -15,7 +15,8 @@ use tilecast_passes::{
 use tilecast_quant::{EstimateError, RangeEstimator, ValueStatistics, estimator_by_name};
 use tilecast_tile::ValueRange;
 
-use crate::artifact::ArtifactRequest;
+use crate::artifact::{ArtifactRequest, fold_shapes};
+use crate::bind::bind;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
 use crate::calibration_file::CalibrationFile;
 use crate::context::{Context, Event};
@@ -62,6 +63,8 @@ pub struct ConvertSettings {
     pub int8: Int8Extent,
     /// What is done about the converted model not being finite.
     pub check: Check,
+    /// Sizes that the converted model is bound to, as the user writes them.
+    pub bind: Vec<String>,
 }
 
 /// Where an INT8 model computes in INT8.
@@ -123,6 +126,8 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     check_output_folder(&settings.output)?;
     let original = Model::load(&settings.model)?;
     let original_bytes = original.stored_bytes();
+    // What cannot be bound is found out before anything is done.
+    bind(&mut original.clone(), &settings.bind)?;
     let table = known_statistics(settings, estimator.as_ref(), &original)?;
     let mut request = default_artifact(settings.to, target);
     request.range_source = settings.range_source;
@@ -169,6 +174,12 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         _ if !request.computes_in_half() => None,
         _ => check_finite(settings, &model, &converted, &seen, &engine, &mut clock, cx)?,
     };
+    // Last: what comes before runs tiles of any size.
+    let mut converted = converted;
+    if !settings.bind.is_empty() {
+        bind(&mut converted, &settings.bind)?;
+        fold_shapes(&mut converted)?;
+    }
     converted.save(&settings.output)?;
     Ok(ConvertOutcome {
         schema: "tilecast.convert/1",

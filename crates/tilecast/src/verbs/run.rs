@@ -1,6 +1,6 @@
 //! `run`: the tiled runtime on an image or a folder.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::geometry::Geometry;
 use crate::recipe::Sweeps;
 use crate::tiled::Sweeping;
 use crate::tiles::{ImageMemory, Tiler};
+use crate::windows::Windowed;
 use crate::{Failure, FailureKind};
 
 /// Which tiles.
@@ -43,6 +44,8 @@ pub struct RunSettings {
     pub tiles: TileSelection,
     /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
     pub sweeps: Option<Sweeps>,
+    /// Side of the window, pixels, that means over the whole image are replaced by; `None` leaves each tile with its own.
+    pub local_window: Option<NonZeroU32>,
     /// Most bytes that the process may take.
     pub memory_bytes: u64,
     /// Engine that runs the model.
@@ -106,7 +109,17 @@ pub struct RunImage {
 pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failure> {
     let engine = settings.engine.open()?;
     let model = Model::load(&settings.model)?;
-    let geometry = Geometry::new(analyze(&model)?)?;
+    let analysis = analyze(&model)?;
+    let windowed = match settings.local_window {
+        Some(px) => Windowed::of(&model, &analysis, px.get() as usize)?,
+        None => None,
+    };
+    let is_other_network = windowed.is_some();
+    let (model, analysis) = match windowed {
+        Some(windowed) => (windowed.model, windowed.analysis),
+        None => (model, analysis),
+    };
+    let geometry = Geometry::new(analysis)?;
     let jobs = jobs(&settings.input, &settings.output)?;
     for (_, output) in &jobs {
         check_image_target(output)?;
@@ -128,7 +141,7 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     }
     let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?;
     let tiler = Tiler::new(&runner, &geometry, cx)?;
-    let is_exact = geometry.analysis().tiling_class.is_exact();
+    let is_exact = geometry.analysis().tiling_class.is_exact() && !is_other_network;
     let mut images = Vec::new();
     for (input, output) in jobs {
         cx.check()?;

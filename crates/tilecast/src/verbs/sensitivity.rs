@@ -137,6 +137,7 @@ pub fn sensitivity(
             sweeping: None,
             value_range: ValueRange::UNIT,
             looks: None,
+            whole_reference: None,
         },
     };
     let nodes = clock.run(cx, "rank nodes", "nodes", probe.n_candidates(), || {

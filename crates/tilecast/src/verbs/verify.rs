@@ -1,5 +1,6 @@
 //! `verify`: a quality gate between two models.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -22,6 +23,7 @@ use crate::report::{
 use crate::stages::StageClock;
 use crate::tiled::Sweeping;
 use crate::verbs::inspect::predict_peaks;
+use crate::windows::{Windowed, pooled_in_windows};
 use crate::{Failure, FailureKind};
 
 /// What to compare, on what, and how close it must be.
@@ -39,6 +41,8 @@ pub struct VerifySettings {
     pub tile_px: Option<usize>,
     /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
     pub sweeps: Option<Sweeps>,
+    /// Side of the window, pixels, that means over the whole image are replaced by in both models when they run in tiles; `None` leaves each tile with its own.
+    pub local_window: Option<NonZeroU32>,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
     /// Engine that runs both models.
@@ -94,7 +98,22 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     let reference = Model::load(&settings.reference)?;
     let candidate = Model::load(&settings.candidate)?;
     let images = find_images(&settings.images, settings.references.as_deref())?;
-    let geometry = Geometry::new(analyze(&reference)?)?;
+    let analysis = analyze(&reference)?;
+    let windowed = match settings.local_window {
+        Some(px) => Windowed::of(&reference, &analysis, px.get() as usize)?,
+        None => None,
+    };
+    let candidate = match (&windowed, settings.local_window) {
+        (Some(_), Some(px)) => {
+            pooled_in_windows(&candidate, analysis.alignment_px, px.get() as usize)?.0
+        }
+        _ => candidate,
+    };
+    let tiled = windowed.as_ref().map_or(&reference, |w| &w.model);
+    let geometry = Geometry::new(match &windowed {
+        Some(windowed) => windowed.analysis.clone(),
+        None => analysis,
+    })?;
     let sweeping = match settings.sweeps {
         Some(sweeps) => Sweeping::of(&reference, geometry.analysis(), sweeps)?,
         None => None,
@@ -109,17 +128,11 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
             pictures: false,
             error_maps: settings.error_maps.as_deref(),
         }),
+        whole_reference: windowed.is_some().then_some(&reference),
     };
     let total = count_tiles(&images, 1, &options)?;
     let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
-        compare(
-            engine.as_ref(),
-            &reference,
-            &[&candidate],
-            &images,
-            &options,
-            cx,
-        )
+        compare(engine.as_ref(), tiled, &[&candidate], &images, &options, cx)
     })?;
     let mut quality = Quality::new(&compared, 0, &settings.gates);
     let bytes = candidate.stored_bytes() as usize;
@@ -147,9 +160,16 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         bytes,
         peak_bytes,
         baseline: judged,
-        tiling: settings
-            .tile_px
-            .map(|tile| TilingFacts::new(geometry.analysis(), tile, sweeping.as_ref(), &compared)),
+        tiling: settings.tile_px.map(|tile| {
+            let window = windowed.as_ref().map(|w| &w.facts);
+            TilingFacts::new(
+                geometry.analysis(),
+                tile,
+                sweeping.as_ref(),
+                window,
+                &compared,
+            )
+        }),
         quality,
     };
     settings.judging.write(

@@ -22,7 +22,10 @@ fn values_are_replaced() {
         "artifacts.1.overrides=[{nodes: \"/mid/*\", precision: fp32}]",
         "artifacts.1.name=small",
         "artifacts.small.per_channel=false",
-        "lint.allow=[TC001, TC002]",
+        "lint.allow=[H21, P04]",
+        "lint.fix=[h16]",
+        "artifacts.small.shape=640x480",
+        "tiling.global_statistics={window: 64}",
         " tiling.memory = 3GiB",
     ])
     .expect("valid");
@@ -37,7 +40,11 @@ fn values_are_replaced() {
     assert!(!recipe.artifacts[1].per_channel);
     assert_eq!(recipe.artifacts[2].gate.min_psnr_db, Some(40.0));
     assert_eq!(recipe.artifacts[2].gate.max_drop_db, None);
-    assert_eq!(recipe.lint.allow, ["TC001", "TC002"]);
+    assert_eq!(recipe.lint.allow, ["H21", "P04"]);
+    assert_eq!(recipe.lint.fix, ["h16"]);
+    let shape = recipe.artifacts[1].shape.expect("given");
+    assert_eq!((shape.width, shape.height), (640, 480));
+    assert_eq!(recipe.tiling.global_statistics.to_string(), "{window: 64}");
 }
 
 #[test]
@@ -116,10 +123,6 @@ fn refusals_name_the_argument() {
         (
             "tiling.validate_tile=8",
             "`tiling.validate_tile`: 8 is too small; use 16 or more | Side of the tile",
-        ),
-        (
-            "tiling.global_statistics={window: 64}",
-            "`global_statistics: {window: 64}` is not built yet; use local or {sweeps: auto} | ",
         ),
         (
             "artifacts.fp16-generic.gate.max_worst_drop_db=-1",

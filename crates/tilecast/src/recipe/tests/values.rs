@@ -138,9 +138,9 @@ fn wrong_types_say_what_is_expected() {
             "",
         ),
         (
-            "allow: [TC001]",
-            "allow: TC001",
-            "28:10: `lint.allow`: expected a list, found `TC001`",
+            "allow: [H21]",
+            "allow: H21",
+            "28:10: `lint.allow`: expected a list, found `H21`",
             "",
         ),
     ] {
@@ -222,12 +222,49 @@ fn values_out_of_range_are_refused() {
             "12:43: `artifacts.0.gate.max_drop_db`: a drop is measured against ground truth; give its folder in `calibration.references`",
         ),
         (
-            "deny: [TC002]",
-            "deny: [TC003, tc001]",
-            "29:17: `lint.deny.1`: `tc001` is also in `lint.allow`; keep one of them",
+            "deny: [P04]",
+            "deny: [P01, h21]",
+            "29:15: `lint.deny.1`: `h21` is also in `lint.allow`; keep one of them",
+        ),
+        (
+            "keep_io_types: true",
+            "shape: 512x512x3",
+            "12:12: `artifacts.0.shape`: expected a size such as `512x512` (width x height), found `512x512x3`",
         ),
     ] {
         check_refused(from, to, message, "");
+    }
+}
+
+#[test]
+fn codes_that_no_rule_has_are_refused_with_a_suggestion() {
+    for (from, to, message, help) in [
+        (
+            "allow: [H21]",
+            "allow: [H021]",
+            "28:11: `lint.allow.0`: no rule has the code `H021`",
+            "did you mean `H01`?",
+        ),
+        (
+            "deny: [P04]",
+            "deny: [P01, global_average]",
+            "29:15: `lint.deny.1`: no rule has the code `global_average`",
+            "the codes are in docs/generated/rules.md",
+        ),
+        (
+            "deny: [P04]",
+            "fix: [H21]",
+            "29:9: `lint.fix.0`: no pass repairs what rule `H21` finds",
+            "those that have one are `H09` and `H16`",
+        ),
+        (
+            "deny: [P04]",
+            "fix: [H99]",
+            "29:9: `lint.fix.0`: no rule has the code `H99`",
+            "did you mean",
+        ),
+    ] {
+        check_refused(from, to, message, help);
     }
 }
 
@@ -258,11 +295,6 @@ fn values_that_are_not_built_are_refused_by_name() {
             "mode: exact",
             "mode: measured",
             "24:9: `mode: measured` is not built yet; use exact",
-        ),
-        (
-            "global_statistics: local",
-            "global_statistics: { window: 64 }",
-            "26:22: `global_statistics: {window: 64}` is not built yet; use local or {sweeps: auto}",
         ),
     ] {
         check_refused(from, to, message, "");

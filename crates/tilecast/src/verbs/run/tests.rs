@@ -25,6 +25,7 @@ fn repository(path: &str) -> PathBuf {
 fn run_file(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> RunImage {
     let settings = RunSettings {
         sweeps: None,
+        local_window: None,
         model: repository(model),
         input: input.to_owned(),
         output: output.to_owned(),
