@@ -3,6 +3,7 @@
 //! One file per stage under `pipeline/`, one type at each boundary, so that a stage cannot be skipped by accident.
 
 mod calibrate_stage;
+mod dry_run;
 mod lint_stage;
 mod load_stage;
 mod mix_stage;
@@ -19,11 +20,13 @@ use std::path::{Path, PathBuf};
 use tilecast_exec::{LibrarySearch, TractEngine};
 
 use crate::Failure;
+use crate::cache::StageCache;
 use crate::context::Context;
 use crate::recipe::LoadedRecipe;
 use crate::report::Report;
 use crate::stages::StageClock;
 
+pub use dry_run::{DryRun, PredictedArtifact, PredictedStage, dry_run};
 pub(crate) use settings::{default_artifact, default_artifacts};
 
 /// What the main job is asked to do.
@@ -37,6 +40,16 @@ pub struct QuantizeSettings {
     pub overrides: Vec<String>,
     /// Where ONNX Runtime may be, in which the artifacts are timed.
     pub onnxruntime: LibrarySearch,
+    /// Where what calibration saw is kept for the next run; `None` computes everything anew.
+    pub cache: Option<StageCache>,
+}
+
+impl QuantizeSettings {
+    /// Where artifacts and report go.
+    fn folder(&self, recipe: &LoadedRecipe) -> PathBuf {
+        let default = || Path::new("dist").join(&recipe.name);
+        self.out.clone().unwrap_or_else(default)
+    }
 }
 
 /// What the main job made, and where.
@@ -55,21 +68,20 @@ pub struct Quantized {
 /// and says so in [`Report::passed`].
 pub fn quantize(settings: &QuantizeSettings, cx: &Context<'_>) -> Result<Quantized, Failure> {
     let recipe = LoadedRecipe::load(&settings.recipe, &settings.overrides)?;
-    let folder = settings
-        .out
-        .clone()
-        .unwrap_or_else(|| Path::new("dist").join(&recipe.name));
+    let folder = settings.folder(&recipe);
     let engine = TractEngine::new();
     let clock = &mut StageClock::default();
 
     let loaded = load_stage::load(recipe, clock, cx)?;
+    let feeding = loaded.feeding.clone();
+    let fed = &feeding.engine(&engine);
     let linted = lint_stage::lint(loaded, clock, cx)?;
     let prepared = prepare_stage::prepare(linted, &engine, clock, cx)?;
-    let calibrated = calibrate_stage::calibrate(prepared, &engine, clock, cx)?;
+    let calibrated = calibrate_stage::calibrate(prepared, fed, settings.cache.as_ref(), clock, cx)?;
     let rewritten = rewrite_stage::rewrite(calibrated, clock, cx)?;
     let saved = save_stage::save(rewritten, &folder, clock, cx)?;
-    let validated = validate_stage::validate(saved, &engine, clock, cx)?;
-    let mixed = mix_stage::mix(validated, &folder, &engine, clock, cx)?;
+    let validated = validate_stage::validate(saved, fed, clock, cx)?;
+    let mixed = mix_stage::mix(validated, &folder, fed, clock, cx)?;
     let timed = speed_stage::time(mixed, &settings.onnxruntime, clock, cx)?;
     let report = report_stage::report(timed, &folder, clock, cx)?;
     Ok(Quantized { report, folder })

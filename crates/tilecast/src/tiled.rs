@@ -126,6 +126,13 @@ pub(crate) struct ImageRunner<'a> {
     declined: Vec<Decline>,
 }
 
+impl ImageRunner<'_> {
+    /// Planes of an image that the network takes, where it says so.
+    pub(crate) fn planes(&self) -> Option<usize> {
+        Some(self.tiled.network_planes())
+    }
+}
+
 /// The result of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct TiledImage {

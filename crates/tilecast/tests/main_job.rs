@@ -64,6 +64,7 @@ fn compare(reference: &Path, candidate: &Path, images: &Path, tile_px: Option<us
         sweeps: None,
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
+        preprocess: None,
         gates: Gates::default(),
     };
     serde_json::to_value(verify(&settings, &Context::new(&Silent, &NEVER)).unwrap()).unwrap()
@@ -76,6 +77,7 @@ fn the_sample_recipe_gives_verified_release_models() {
         recipe: repository("recipes/nafnet.yaml"),
         out: Some(folder.path().join("dist")),
         overrides: Vec::new(),
+        cache: None,
         onnxruntime: LibrarySearch::default(),
     };
     let dist = quantize(&settings, &Context::new(&Silent, &NEVER))
@@ -109,7 +111,11 @@ fn number(value: &Value) -> f64 {
 }
 
 fn files_are_what_the_report_says(report: &Value, dist: &Path) {
-    let mut expected: Vec<String> = vec!["report.json".into(), "report.md".into()];
+    let mut expected: Vec<String> = vec![
+        "SHA256SUMS".into(),
+        "report.json".into(),
+        "report.md".into(),
+    ];
     for artifact in artifacts(report) {
         let path = artifact["path"].as_str().unwrap();
         assert_eq!(

@@ -4,13 +4,16 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use tilecast::report::SpeedReport;
-use tilecast::{Context, Failure, QuantizeSettings, Quantized};
+use tilecast::{Context, DryRun, Failure, QuantizeSettings, Quantized};
 
-use super::{json, megabytes, onnxruntime};
+use super::{cache, json, megabytes, onnxruntime};
 use crate::printer::Output;
 
 /// Arguments of `quantize`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tilecast quantize recipe.yaml --out dist/net --set tiling.validate_tile=384"
+)]
 pub(crate) struct Arguments {
     /// Recipe (YAML).
     recipe: PathBuf,
@@ -20,6 +23,15 @@ pub(crate) struct Arguments {
     /// Change a value of the recipe; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Say what would be done, with predicted sizes and times, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Compute everything anew, and keep nothing for the next run.
+    #[arg(long)]
+    no_cache: bool,
+    /// Folder for what is kept between runs; by default the user's cache folder, or `TILECAST_CACHE_DIR`.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    cache_dir: Option<PathBuf>,
     /// Print the report as one JSON document.
     #[arg(long)]
     json: bool,
@@ -32,7 +44,20 @@ impl Arguments {
             out: self.out,
             overrides: self.overrides,
             onnxruntime: onnxruntime(),
+            cache: if self.no_cache {
+                None
+            } else {
+                cache::of_user(self.cache_dir)
+            },
         };
+        if self.dry_run {
+            let plan = tilecast::dry_run(&settings, cx)?;
+            return Ok(Output::success(if self.json {
+                json(&plan)?
+            } else {
+                forecast(&plan)
+            }));
+        }
         let quantized = tilecast::quantize(&settings, cx)?;
         let text = if self.json {
             json(&quantized.report)?
@@ -40,6 +65,59 @@ impl Arguments {
             summary(&quantized)
         };
         Ok(Output::gated(text, quantized.report.passed))
+    }
+}
+
+/// What would be done, in words.
+fn forecast(plan: &DryRun) -> String {
+    let mut text = format!(
+        "would write to {}, from {} images to calibrate on and {} held out:\n",
+        plan.folder, plan.calibration_images, plan.holdout_images
+    );
+    for artifact in &plan.artifacts {
+        let nodes: Vec<String> = artifact
+            .nodes
+            .iter()
+            .map(|(p, n)| format!("{n} {p}"))
+            .collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {}: {}, {:.3} of FP32; nodes: {}",
+            artifact.path,
+            megabytes(artifact.bytes),
+            artifact.bytes_ratio,
+            nodes.join(", ")
+        );
+    }
+    for stage in &plan.stages {
+        let _ = match (stage.reused, stage.tiles) {
+            (true, _) => writeln!(text, "  {}: in the cache", stage.name),
+            (false, 0) => writeln!(text, "  {}: nothing to run", stage.name),
+            (false, tiles) => {
+                writeln!(
+                    text,
+                    "  {}: {tiles} tiles, about {}",
+                    stage.name,
+                    duration(stage.seconds)
+                )
+            }
+        };
+    }
+    let _ = writeln!(
+        text,
+        "about {} on this machine; nothing was written",
+        duration(plan.seconds)
+    );
+    text
+}
+
+/// Seconds or minutes.
+fn duration(seconds: f64) -> String {
+    if seconds < 90.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
     }
 }
 
@@ -96,7 +174,7 @@ fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
     if let Some(psnr) = report.tiling.error.and_then(|e| e.psnr_db) {
         writeln!(
             out,
-            "tiling alone, FP32 in tiles of {} px against whole: {:.2} dB mean, {:.2} dB worst",
+            "tiling alone, FP32 in {} px tiles against whole: {:.2}/{:.2} dB",
             report.tiling.tile, psnr.mean, psnr.min
         )?;
     }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use tilecast::recipe::{ByteSize, Sweeps};
 use tilecast::{Context, Failure, RunOutcome, RunSettings, TileSelection};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast run net.onnx photo.tif -o result.tif --memory 2GiB")]
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,
@@ -28,9 +29,12 @@ pub(crate) struct Arguments {
     /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
     sweeps: Option<Sweeps>,
-    /// Engine that runs the model.
-    #[arg(long, value_enum, default_value_t)]
+    /// Engine that runs the model: tract, or ort for an installed ONNX Runtime.
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineName,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -46,6 +50,7 @@ impl Arguments {
             ),
         };
         let settings = RunSettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             model: self.model,
             input: self.input,
             output: self.output,

@@ -16,6 +16,7 @@ use crate::report::{
     PrepareFacts, Quality, REPORT_FILES, REPORT_SCHEMA, Report, TilingFacts, Tool, to_markdown,
 };
 use crate::stages::StageClock;
+use crate::sums::write_sums;
 use crate::verbs::inspect::count_parameters;
 use crate::{Failure, FailureKind};
 
@@ -143,5 +144,7 @@ pub(super) fn report(
             )
         })?;
     }
+    let artifacts = report.artifacts.iter().map(|a| a.path.as_str());
+    write_sums(folder, artifacts.chain(REPORT_FILES))?;
     Ok(report)
 }

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use tilecast_onnx::Model;
 
+use super::load_stage::LoadedJob;
 use super::rewrite_stage::RewrittenJob;
 use crate::artifact::ArtifactRequest;
 use crate::context::{Context, Event};
 use crate::identity::sha256;
 use crate::report::REPORT_FILES;
 use crate::stages::StageClock;
+use crate::sums::SUMS_FILE;
 use crate::{Failure, FailureKind};
 
 /// A job whose artifacts are files.
@@ -41,7 +43,7 @@ pub(super) fn save(
             )
         })?;
         // A report describes the artifacts beside it; from here on those of an earlier run are replaced.
-        for name in REPORT_FILES {
+        for name in REPORT_FILES.into_iter().chain([SUMS_FILE]) {
             let path = folder.join(name);
             if path.exists() {
                 std::fs::remove_file(&path).map_err(|e| {
@@ -55,7 +57,7 @@ pub(super) fn save(
         let mut files = Vec::new();
         for ((request, _), (model, _)) in job.artifacts.iter().zip(&rewritten.models) {
             cx.check()?;
-            files.push(write_artifact(&job.model, request, model, folder)?);
+            files.push(write_artifact(job, request, model, folder)?);
             cx.emit(&Event::Progress { done: files.len() });
         }
         Ok::<_, Failure>(files)
@@ -68,19 +70,56 @@ pub(super) fn save(
 /// # Errors
 /// The file cannot be written or read.
 pub(super) fn write_artifact(
-    fp32: &Model,
+    job: &LoadedJob,
     request: &ArtifactRequest,
     model: &Model,
     folder: &Path,
 ) -> Result<SavedArtifact, Failure> {
-    let stem = fp32.path().file_stem().unwrap_or_default();
-    let file_name = format!("{}-{}.onnx", stem.to_string_lossy(), request.name);
+    let file_name = artifact_file_name(&job.model, request);
     let path = folder.join(&file_name);
-    model.save(&path)?;
+    if request.strip_metadata {
+        model.save(&path)?;
+    } else {
+        let mut model = model.clone();
+        job.provenance.write_into(&mut model, &request.name);
+        model.save(&path)?;
+    }
     let model = Model::load(&path)?;
     Ok(SavedArtifact {
         file_name,
         sha256: sha256(&model.to_bytes()),
         model,
     })
+}
+
+/// `<model>-<artifact>.onnx`, without characters that some file systems do not take.
+pub(super) fn artifact_file_name(fp32: &Model, request: &ArtifactRequest) -> String {
+    let stem = fp32.path().file_stem().unwrap_or_default();
+    let stem = portable(&stem.to_string_lossy());
+    format!("{stem}-{}.onnx", request.name)
+}
+
+/// The name with `_` for what Windows refuses in names of files.
+fn portable(name: &str) -> String {
+    const REFUSED: &str = "<>:\"/\\|?*";
+    name.chars()
+        .map(|c| {
+            if c.is_control() || REFUSED.contains(c) {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_by_every_file_system() {
+        assert_eq!(portable("net:v2 \"best\"?"), "net_v2 _best__");
+        assert_eq!(portable("Rausch-frei.größer"), "Rausch-frei.größer");
+    }
 }

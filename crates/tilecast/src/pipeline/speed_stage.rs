@@ -45,6 +45,7 @@ pub(super) fn time(
     let speed = clock.run(cx, "time", "runs", 0, || {
         measure(
             &engine,
+            &job.feeding,
             &job.model,
             &candidates,
             &job.images.holdout,

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
-use tilecast_tile::ValueRange;
 
 use crate::Failure;
 use crate::compare::{CompareOptions, compare, count_tiles};
 use crate::context::Context;
 use crate::engines::EngineChoice;
+use crate::feed::Feeding;
 use crate::geometry::Geometry;
 use crate::images::find_images;
-use crate::recipe::Sweeps;
+use crate::recipe::{Preprocess, Sweeps};
 use crate::report::{Gates, Quality, TilingFacts};
 use crate::stages::StageClock;
 use crate::tiled::Sweeping;
@@ -37,6 +37,8 @@ pub struct VerifySettings {
     pub memory_bytes: u64,
     /// Engine that runs both models.
     pub engine: EngineChoice,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
     /// What the candidate must meet.
     pub gates: Gates,
 }
@@ -68,6 +70,8 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     let engine = settings.engine.open()?;
     let reference = Model::load(&settings.reference)?;
     let candidate = Model::load(&settings.candidate)?;
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &reference)?;
+    let fed = feeding.engine(engine.as_ref());
     let images = find_images(&settings.images, settings.references.as_deref())?;
     let geometry = Geometry::new(analyze(&reference)?)?;
     let sweeping = match settings.sweeps {
@@ -79,18 +83,11 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         tile_px: settings.tile_px,
         memory_bytes: settings.memory_bytes,
         sweeping: sweeping.as_ref(),
-        value_range: ValueRange::UNIT,
+        value_range: feeding.value_range,
     };
     let total = count_tiles(&images, 1, &options)?;
     let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
-        compare(
-            engine.as_ref(),
-            &reference,
-            &[&candidate],
-            &images,
-            &options,
-            cx,
-        )
+        compare(&fed, &reference, &[&candidate], &images, &options, cx)
     })?;
     Ok(Verification {
         schema: "tilecast.verify/1",

@@ -31,6 +31,7 @@ fn run_file(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> R
         tiles,
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
+        preprocess: None,
     };
     let never = AtomicBool::new(false);
     let outcome = run(&settings, &Context::new(&Silent, &never)).unwrap();
