@@ -160,6 +160,13 @@ fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
             megabytes(a.bytes),
             a.bytes_ratio
         )?;
+        if a.precision == "int8" && a.nodes.get("int8").is_none_or(|n| *n == 0) {
+            writeln!(
+                out,
+                "{:width$}  no node is worth INT8 on target {}; ship FP16",
+                "", a.target
+            )?;
+        }
         for gate in q.gates.iter().filter(|g| !g.passed) {
             let value = gate
                 .value

@@ -11,6 +11,8 @@ mod calibrate;
 mod bounded_memory;
 mod closed_pipe;
 mod determinism;
+#[cfg(unix)]
+mod documents;
 mod engines;
 #[cfg(unix)]
 mod hostile_models;
@@ -21,6 +23,7 @@ mod model_failures;
 mod newcomer;
 mod output_failures;
 mod recipe_failures;
+mod recipes;
 mod sensitivity;
 mod simplify;
 mod support;

@@ -2,6 +2,7 @@
 
 use tilecast_analysis::{Finding, Severity, analyze, dynamic_quantization};
 use tilecast_passes::RangeSource;
+use tilecast_tile::read_image_size;
 
 use super::load_stage::LoadedJob;
 use crate::context::{Context, Event};
@@ -52,6 +53,12 @@ pub(super) fn lint(
         }
         let n_warnings = findings.iter().filter(|f| f.severity == Severity::Warning && f.is_about_tiles()).count();
         let geometry = Geometry::new(analyze(&job.model)?)?;
+        // A tile that is too small is better found before hours of calibration.
+        for image in &job.images.holdout {
+            geometry
+                .plan(read_image_size(&image.path)?, Some(job.tile_px()))
+                .map_err(|failure| failure.about(image.path.display()))?;
+        }
         let sweeping = match job.recipe.recipe.tiling.global_statistics {
             GlobalStatistics::Sweeps(sweeps) => Sweeping::of(&job.model, geometry.analysis(), sweeps)?,
             // A window is refused where the recipe is read.
