@@ -5,7 +5,10 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let variable = |name: &str| {
+        let value = std::env::var_os(name).unwrap_or_default();
+        value.to_string_lossy().into_owned()
+    };
     println!("cargo:rustc-env=TILECAST_TARGET={}", variable("TARGET"));
     println!(
         "cargo:rustc-env=TILECAST_PROFILE={}, opt-level {}",

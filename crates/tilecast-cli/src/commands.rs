@@ -81,7 +81,7 @@ impl Command {
             Self::Plan(arguments) => arguments.run(&cx),
             Self::Run(arguments) => arguments.run(&cx),
             Self::Verify(arguments) => arguments.run(&cx),
-            Self::Schema(arguments) => arguments.run(),
+            Self::Schema(_) => Ok(schema::Arguments::run()),
             Self::Completions(arguments) => arguments.run(),
             Self::Man(arguments) => arguments.run(),
         }

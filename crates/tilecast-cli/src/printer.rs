@@ -255,11 +255,10 @@ impl Reporter for Printer {
             Event::Reused { stage, what } if !self.is_quiet() => {
                 self.say(&format!("{stage:12} reused: {what}"));
             }
-            Event::Reused { .. } => {}
             Event::Warning(message) if !self.is_quiet() => {
                 self.say(&format!("{}: {message}", self.paint("warning", "33;1")));
             }
-            Event::Warning(_) => {}
+            Event::Reused { .. } | Event::Warning(_) => {}
         }
     }
 }

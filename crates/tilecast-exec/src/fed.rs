@@ -243,9 +243,8 @@ fn turn(dims: &[usize], order: Order) -> Vec<usize> {
 
 /// The same elements in another order of axes; what does not have four stays.
 fn turned(tensor: &HostTensor, order: Order) -> HostTensor {
-    let [n, a, b, c] = match *turn(tensor.dims(), order) {
-        [n, a, b, c] => [n, a, b, c],
-        _ => return tensor.clone(),
+    let [n, a, b, c] = *turn(tensor.dims(), order) else {
+        return tensor.clone();
     };
     let dims = tensor.dims();
     let stride = |axis: usize| dims[axis + 1..].iter().product::<usize>();

@@ -69,17 +69,17 @@ mod tests {
 
     #[test]
     fn channels_are_told_from_rows() {
-        let cases: [(&[Option<i64>], bool, Option<usize>); 7] = [
-            (&[Some(1), Some(3), None, None], false, Some(3)),
-            (&[None, None, None, None], false, None),
-            (&[None, None, None, Some(3)], true, Some(3)),
-            (&[Some(1), Some(256), Some(256), Some(1)], true, Some(1)),
-            (&[Some(1), Some(64), None, None], false, Some(64)),
-            (&[Some(1), Some(3), Some(2), Some(3)], false, Some(3)),
-            (&[Some(1), Some(1), Some(256), Some(4)], false, Some(1)),
+        let cases = [
+            ([Some(1), Some(3), None, None], false, Some(3)),
+            ([None, None, None, None], false, None),
+            ([None, None, None, Some(3)], true, Some(3)),
+            ([Some(1), Some(256), Some(256), Some(1)], true, Some(1)),
+            ([Some(1), Some(64), None, None], false, Some(64)),
+            ([Some(1), Some(3), Some(2), Some(3)], false, Some(3)),
+            ([Some(1), Some(1), Some(256), Some(4)], false, Some(1)),
         ];
         for (dims, channels_last, channels) in cases {
-            let found = axes(dims).unwrap();
+            let found = axes(&dims).unwrap();
             assert_eq!(
                 (found.channels_last, found.channels),
                 (channels_last, channels),

@@ -98,10 +98,11 @@ impl Origin {
                 inputs,
                 ..
             } = preprocess;
-            let inputs: String = inputs
+            let inputs: Vec<String> = inputs
                 .iter()
                 .map(|(name, value)| format!(", {name} = {value}"))
                 .collect();
+            let inputs = inputs.concat();
             format!("{layout}, {color}, [{black}, {white}]{inputs}")
         };
         // Names of model files may differ: they are not what makes the model.

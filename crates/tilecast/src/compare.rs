@@ -194,7 +194,7 @@ fn compare_sample(
     tiles: &TileCounter<'_>,
 ) -> Result<ImageComparison, Failure> {
     let Sample { image, truth, .. } = sample;
-    let image = &image.clone().with_planes(reference.planes());
+    let image = &image.clone().with_planes(Some(reference.planes()));
     let plan = options.geometry.plan(image.size(), options.tile_px)?;
     let run = |runner: &ImageRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan, options);
     let TiledImage {

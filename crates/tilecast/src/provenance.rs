@@ -41,13 +41,10 @@ impl Provenance {
 
 /// One hash for a set of images, whatever their order and their names: SHA-256 of the sorted hashes, a line each.
 pub(crate) fn images_sha256(images: &[FileFacts]) -> String {
-    let mut hashes: Vec<&str> = images.iter().map(|image| image.sha256.as_str()).collect();
-    hashes.sort_unstable();
-    sha256(
-        hashes
-            .iter()
-            .map(|hash| format!("{hash}\n"))
-            .collect::<String>()
-            .as_bytes(),
-    )
+    let mut lines: Vec<String> = images
+        .iter()
+        .map(|image| format!("{}\n", image.sha256))
+        .collect();
+    lines.sort_unstable();
+    sha256(lines.concat().as_bytes())
 }

@@ -127,9 +127,9 @@ pub(crate) struct ImageRunner<'a> {
 }
 
 impl ImageRunner<'_> {
-    /// Planes of an image that the network takes, where it says so.
-    pub(crate) fn planes(&self) -> Option<usize> {
-        Some(self.tiled.network_planes())
+    /// Planes of an image that the network takes.
+    pub(crate) fn planes(&self) -> usize {
+        self.tiled.network_planes()
     }
 }
 

@@ -53,11 +53,12 @@ impl Arguments {
 
 /// What was recognized, and what to do now.
 fn next(path: &str, outcome: &InitOutcome) -> String {
-    let recognized: String = outcome
+    let recognized: Vec<String> = outcome
         .recognized
         .iter()
         .map(|line| format!("  {line}\n"))
         .collect();
+    let recognized = recognized.concat();
     let check = match outcome.warnings.len() {
         0 => String::new(),
         n => format!("look at the {n} line(s) marked CHECK, then "),

@@ -59,7 +59,7 @@ impl Arguments {
                 paths,
             })?
         } else {
-            paths.iter().map(|path| format!("{path}\n")).collect()
+            paths.join("\n") + "\n"
         }))
     }
 }

@@ -46,7 +46,11 @@ fn pages() -> Vec<(String, Vec<String>)> {
     let docs = fs::read_dir(repository().join("docs")).unwrap();
     let mut names: Vec<String> = docs
         .map(|file| format!("docs/{}", file.unwrap().file_name().to_str().unwrap()))
-        .filter(|name| name.ends_with(".md"))
+        .filter(|name| {
+            std::path::Path::new(name)
+                .extension()
+                .is_some_and(|e| e == "md")
+        })
         .collect();
     names.push("README.md".to_owned());
     names.sort();

@@ -184,7 +184,11 @@ fn artifacts(folder: &Folder, out: &str) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(folder.path(out)).unwrap();
     files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".onnx"))
+        .filter(|name| {
+            std::path::Path::new(name)
+                .extension()
+                .is_some_and(|e| e == "onnx")
+        })
         .map(|name| (name.clone(), folder.read(&format!("{out}/{name}"))))
         .collect()
 }

@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::geometry::observation_plan;
 use crate::recipe::LoadedRecipe;
 use crate::stages::StageClock;
+use crate::tiled::Sweeping;
 
 /// What observing a run costs beside the run: histograms of every value.
 const OBSERVING: f64 = 1.4;
@@ -140,7 +141,7 @@ fn stages(
     settings: &QuantizeSettings,
     prepared: &PreparedJob,
     options: &[CalibrateOptions<'_>],
-    engine: &TractEngine,
+    engine: &dyn Engine,
 ) -> Result<Vec<PredictedStage>, Failure> {
     let linted = &prepared.linted;
     let job = &linted.job;
@@ -188,7 +189,7 @@ fn stages(
             .sweeping
             .as_ref()
             .filter(|_| plan.n_tiles() > 1)
-            .map_or(1, |s| s.limit());
+            .map_or(1, Sweeping::limit);
         let n_tiles = plan.n_tiles() * n_sweeps * (1 + job.artifacts.len());
         validated.tiles += n_tiles;
         validated.seconds += n_tiles as f64 * seconds_of(plan.tile_size())?;

@@ -54,7 +54,7 @@ pub(super) fn run(
     for (input, output) in images {
         cx.check()?;
         let start = Instant::now();
-        let image = read_image(input)?.with_planes(runner.planes());
+        let image = read_image(input)?.with_planes(Some(runner.planes()));
         let plan = geometry
             .plan(image.size(), Some(side_px))
             .map_err(|f| f.about(input.display()))?;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tilecast_exec::TractEngine;
 use tilecast_tile::{
     Alpha, Colour, Exif, ExifDirectory, ExifField, Metadata, PixelFormat, PlanarImage, SampleType,
-    read_image, write_image,
+    ValueRange, read_image, write_image,
 };
 
 use super::*;
