@@ -24,7 +24,7 @@ use printer::{ColorChoice, Output, Printer, Talk};
     name = "tilecast",
     version,
     max_term_width = 100,
-    after_help = "Example:\n  tilecast init net.onnx --images photos -o recipe.yaml\n  tilecast quantize recipe.yaml\n\n\
+    after_help = "Example:\n  tilecast init net.onnx --images photos -o net.yaml\n  tilecast quantize net.yaml\n\n\
                   Exit codes: 0 ok, 1 a gate or an error-level finding, 2 usage, 3 model, 4 file, 70 a bug, 130 interrupted."
 )]
 struct Arguments {

@@ -10,7 +10,7 @@ use crate::printer::Output;
 /// Arguments of `init`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  tilecast init net.onnx --images photos -o recipe.yaml && tilecast quantize recipe.yaml"
+    after_help = "Example:\n  tilecast init net.onnx --images photos -o net.yaml && tilecast quantize net.yaml"
 )]
 pub(crate) struct Arguments {
     /// FP32 ONNX model.

@@ -11,9 +11,7 @@ use crate::printer::Output;
 
 /// Arguments of `quantize`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  tilecast quantize recipe.yaml --out dist/net --set tiling.validate_tile=384"
-)]
+#[command(after_help = "Example:\n  tilecast quantize net.yaml --set tiling.validate_tile=384")]
 pub(crate) struct Arguments {
     /// Recipe (YAML).
     recipe: PathBuf,
@@ -106,7 +104,7 @@ fn forecast(plan: &DryRun) -> String {
     }
     let _ = writeln!(
         text,
-        "about {} on this machine; nothing was written",
+        "about {} on this machine, more where INT8 misses a gate; nothing was written",
         duration(plan.seconds)
     );
     text

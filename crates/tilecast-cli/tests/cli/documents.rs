@@ -99,8 +99,6 @@ fn folder() -> Folder {
     let photo = image::open(folder.path("photos/2.png")).unwrap();
     photo.save(folder.path("photo.tif")).unwrap();
     folder.succeed("convert model.onnx --to fp16 --no-check --quiet -o model-fp16.onnx");
-    // A recipe for pages that do not begin with `init`; gates that the small pictures meet.
-    folder.succeed("init net.onnx --images photos -o recipe.yaml --force --quiet");
     folder
 }
 
@@ -112,10 +110,6 @@ fn every_command_of_the_pages_works_as_written() {
         }
         let folder = folder();
         for command in commands.iter().filter(|command| is_run(command)) {
-            // `init` does not write over a recipe without being told.
-            if command.contains("-o recipe.yaml") {
-                fs::remove_file(folder.path("recipe.yaml")).unwrap();
-            }
             let output = Command::new("sh")
                 .arg("-c")
                 .arg(command.replace("cargo xtask ", "tilecast "))

@@ -284,7 +284,7 @@ impl Draft {
         writeln!(
             out,
             "\nartifacts:\n  # For GPUs: half the size, no visible difference.\n  - precision: fp16\n    gate: {{ min_psnr_db: 60 }}\n\n  \
-             # A third of the size. Ends and normalizations stay in FP16; a missed gate widens more nodes, the fewest that it takes.\n  \
+             # A third to a half of the size. Ends and normalizations stay in FP16; a missed gate widens more nodes, the fewest that it takes.\n  \
              - precision: int8\n    target: generic  # or ort-cpu, tensorrt, directml, coreml\n    gate: {{ min_psnr_db: 40 }}"
         )?;
         writeln!(
