@@ -1,22 +1,28 @@
 //! The verbs: one file each, listed here.
 
+mod cache;
 mod calibrate;
+mod completions;
 mod convert;
 mod explain;
 mod gates;
+mod init;
 mod inspect;
 mod lint;
+mod man;
 mod plan;
 mod quantize;
 mod run;
+mod schema;
 mod sensitivity;
 mod simplify;
 mod verify;
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
-use tilecast::recipe::Sweeps;
+use tilecast::recipe::{LoadedRecipe, Preprocess, Sweeps};
 use tilecast::{Context, EngineChoice, Failure, FailureKind, LibrarySearch};
 
 use crate::printer::{Output, Printer};
@@ -24,6 +30,8 @@ use crate::printer::{Output, Printer};
 /// A verb and its arguments.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Write a recipe for a model.
+    Init(init::Arguments),
     /// Make and verify the release models of a recipe.
     Quantize(quantize::Arguments),
     /// Show what a model is: size, operators, halo, memory.
@@ -34,7 +42,7 @@ pub(crate) enum Command {
     Explain(explain::Arguments),
     /// Make a model smaller and faster without changing what it computes.
     Simplify(simplify::Arguments),
-    /// Observe activations on images, once for any number of conversions; or merge what several machines observed.
+    /// Observe activations on images, for any number of conversions.
     Calibrate(calibrate::Arguments),
     /// Convert a model to one precision, without a recipe.
     Convert(convert::Arguments),
@@ -46,6 +54,12 @@ pub(crate) enum Command {
     Run(run::Arguments),
     /// Judge a model against another on images.
     Verify(verify::Arguments),
+    /// Print the JSON schema of recipes.
+    Schema(schema::Arguments),
+    /// Print a script that completes command lines in a shell.
+    Completions(completions::Arguments),
+    /// Write manual pages.
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -56,6 +70,7 @@ impl Command {
     ) -> Result<Output, Failure> {
         let cx = Context::new(printer, interrupted);
         match self {
+            Self::Init(arguments) => arguments.run(&cx),
             Self::Quantize(arguments) => arguments.run(&cx),
             Self::Inspect(arguments) => arguments.run(&cx),
             Self::Lint(arguments) => arguments.run(&cx),
@@ -67,6 +82,9 @@ impl Command {
             Self::Plan(arguments) => arguments.run(&cx),
             Self::Run(arguments) => arguments.run(&cx),
             Self::Verify(arguments) => arguments.run(&cx),
+            Self::Schema(_) => Ok(schema::Arguments::run()),
+            Self::Completions(arguments) => arguments.run(),
+            Self::Man(arguments) => arguments.run(),
         }
     }
 }
@@ -112,6 +130,14 @@ impl EngineName {
             Self::Ort => EngineChoice::Ort(onnxruntime()),
         }
     }
+}
+
+/// How pixels reach a model, where a recipe says so.
+fn preprocess(recipe: Option<&Path>) -> Result<Option<Preprocess>, Failure> {
+    let Some(path) = recipe else {
+        return Ok(None);
+    };
+    Ok(Some(LoadedRecipe::load(path, &[])?.recipe.preprocess))
 }
 
 /// Where ONNX Runtime is looked for.

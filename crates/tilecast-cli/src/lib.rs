@@ -5,6 +5,7 @@
 
 mod commands;
 mod printer;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -15,19 +16,28 @@ use clap::error::ErrorKind;
 use tilecast::{Failure, FailureKind};
 
 use commands::Command;
-use printer::{ColorChoice, Output, Printer};
+use printer::{ColorChoice, Output, Printer, Talk};
 
 /// FP32 ONNX image models to verified release models.
 #[derive(Debug, Parser)]
-#[command(name = "tilecast", version, max_term_width = 100)]
+#[command(
+    name = "tilecast",
+    version,
+    max_term_width = 100,
+    after_help = "Example:\n  tilecast init net.onnx --images photos -o net.yaml\n  tilecast quantize net.yaml\n\n\
+                  Exit codes: 0 ok, 1 a gate or an error-level finding, 2 usage, 3 model, 4 file, 70 a bug, 130 interrupted."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Print no progress, warnings or hints.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// When to use colour.
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    /// Say more: where a stage is, also without a terminal; with --version, the build.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+    /// When to use colour: auto, always or never.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, hide_possible_values = true)]
     color: ColorChoice,
 }
 
@@ -44,6 +54,13 @@ pub fn main() -> ExitCode {
 /// finding, 2 usage, 3 model, 4 file, 70 a bug in tilecast, 130 interrupted.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(text) = version::answer(&arguments) {
+        return finish(
+            &Printer::new(Talk::Quiet, ColorChoice::Never),
+            &Output::success(text),
+        );
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -62,7 +79,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // A second handler, as when tests call this twice in one process, is refused and not needed.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
-    let printer = Printer::new(arguments.quiet, arguments.color);
+    let talk = match (arguments.quiet, arguments.verbose) {
+        (true, _) => Talk::Quiet,
+        (false, true) => Talk::Verbose,
+        (false, false) => Talk::Normal,
+    };
+    let printer = Printer::new(talk, arguments.color);
     let result = std::panic::catch_unwind(|| arguments.command.run(&printer, &INTERRUPTED));
     printer.clear();
     match result {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tilecast::{Event, Failure, Reporter};
@@ -46,22 +46,59 @@ impl Output {
     }
 }
 
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
+    /// Failures only.
+    Quiet,
+    /// Progress on a terminal, finished stages, warnings and hints.
+    Normal,
+    /// Also where a stage is, in lines, where there is no terminal.
+    Verbose,
+}
+
+/// Time between two lines about the same stage.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A stage that is told about in lines.
+struct Lines {
+    stage: String,
+    unit: String,
+    total: usize,
+    start: Instant,
+    last: Instant,
+}
+
+impl Lines {
+    /// Where the stage is, with the time that is left if it goes on as it went.
+    fn at(&self, done: usize, now: Instant) -> String {
+        let seconds = now.duration_since(self.start).as_secs_f64();
+        let left = seconds * self.total.saturating_sub(done) as f64 / done.max(1) as f64;
+        format!(
+            "{} {done}/{} {}, {left:.0} s left",
+            self.stage, self.total, self.unit
+        )
+    }
+}
+
 /// Shows events and failures.
 pub(crate) struct Printer {
-    quiet: bool,
+    talk: Talk,
+    lines: Mutex<Option<Lines>>,
     color: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Printer {
-    pub(crate) fn new(quiet: bool, color: ColorChoice) -> Self {
+    pub(crate) fn new(talk: Talk, color: ColorChoice) -> Self {
         let color = match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => io::stderr().is_terminal() && !no_color(),
         };
         Self {
-            quiet,
+            talk,
+            lines: Mutex::new(None),
             color,
             bar: Mutex::new(None),
         }
@@ -80,7 +117,7 @@ impl Printer {
         if let Some(excerpt) = failure.diagnostic().and_then(|d| self.excerpt(d)) {
             return self.say(&excerpt);
         }
-        if let (Some(help), false) = (failure.help(), self.quiet) {
+        if let (Some(help), false) = (failure.help(), self.is_quiet()) {
             self.say(&format!("{}: {help}", self.paint("help", "36;1")));
         }
     }
@@ -132,12 +169,46 @@ impl Printer {
         }
     }
 
+    fn is_quiet(&self) -> bool {
+        self.talk == Talk::Quiet
+    }
+
+    /// A line about the stage, where the last one is old.
+    fn line(&self, done: usize) {
+        let Ok(mut lines) = self.lines.lock() else {
+            return;
+        };
+        let now = Instant::now();
+        if let Some(lines) = lines.as_mut()
+            && now.duration_since(lines.last) >= LINE_INTERVAL
+        {
+            lines.last = now;
+            self.say(&lines.at(done, now));
+        }
+    }
+
     fn take_bar(&self) -> Option<ProgressBar> {
         self.bar.lock().ok()?.take()
     }
 
     fn start(&self, stage: &str, unit: &str, total: usize) {
-        if self.quiet || !io::stderr().is_terminal() {
+        if self.is_quiet() {
+            return;
+        }
+        if !io::stderr().is_terminal() {
+            if self.talk == Talk::Verbose && total > 0 {
+                self.say(&format!("{stage}: {total} {unit}"));
+                let now = Instant::now();
+                if let Ok(mut lines) = self.lines.lock() {
+                    *lines = Some(Lines {
+                        stage: stage.to_owned(),
+                        unit: unit.to_owned(),
+                        total,
+                        start: now,
+                        last: now,
+                    });
+                }
+            }
             return;
         }
         let template = if total > 0 {
@@ -170,17 +241,24 @@ impl Reporter for Printer {
                 {
                     bar.set_position(*done as u64);
                 }
+                self.line(*done);
             }
             Event::Finished { stage, seconds } => {
                 self.clear();
-                if !self.quiet && *seconds >= 0.05 {
+                if let Ok(mut lines) = self.lines.lock() {
+                    *lines = None;
+                }
+                if !self.is_quiet() && *seconds >= 0.05 {
                     self.say(&format!("{stage:12} {seconds:6.1} s"));
                 }
             }
-            Event::Warning(message) if !self.quiet => {
+            Event::Reused { stage, what } if !self.is_quiet() => {
+                self.say(&format!("{stage:12} reused: {what}"));
+            }
+            Event::Warning(message) if !self.is_quiet() => {
                 self.say(&format!("{}: {message}", self.paint("warning", "33;1")));
             }
-            Event::Warning(_) => {}
+            Event::Reused { .. } | Event::Warning(_) => {}
         }
     }
 }
@@ -191,4 +269,23 @@ impl Reporter for Printer {
 )]
 fn no_color() -> bool {
     std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_stage_unit_total_and_time_left() {
+        let start = Instant::now();
+        let lines = Lines {
+            stage: "calibrate".to_owned(),
+            unit: "tiles".to_owned(),
+            total: 128,
+            start,
+            last: start,
+        };
+        let text = lines.at(32, start + Duration::from_secs(10));
+        assert_eq!(text, "calibrate 32/128 tiles, 30 s left");
+    }
 }

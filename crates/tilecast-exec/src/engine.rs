@@ -80,6 +80,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// # Errors
     /// The model uses what the engine does not support (named by node), or its shapes contradict each other.
     fn load(&self, model: &Model, options: &SessionOptions) -> Result<Arc<dyn Session>, LoadError>;
+
+    /// Whether the engine itself gives a value to the graph input of this name, so that runs are not fed one.
+    fn supplies(&self, _input: &str) -> bool {
+        false
+    }
 }
 
 /// A model prepared for one concrete set of input shapes; shared by threads, each run has its own state.

@@ -2,7 +2,7 @@
 //!
 //! Engines get a [`tilecast_onnx::Model`] and concrete shapes; they never rewrite the model that a user gets.
 //!
-//! Reading order: `engine` (the traits) → `border` (inputs and outputs, for every engine) → `lower` (our graph, with half
+//! Reading order: `engine` (the traits) → `fed` (models of other interfaces) → `border` (inputs and outputs, for every engine) → `lower` (our graph, with half
 //! precision and quantization turned into float32 and explicit rounding) → `tract` (lowered nodes to an optimized plan,
 //! and running it) → `ort` (the model as it is, run by ONNX Runtime).
 //!
@@ -11,6 +11,7 @@
 
 mod border;
 mod engine;
+mod fed;
 mod guard;
 mod lower;
 mod ort;
@@ -20,4 +21,5 @@ pub use self::ort::{LibrarySearch, OpenOrtError, OrtEngine};
 pub use engine::{
     Engine, HostTensor, LoadError, Observer, RunError, Session, SessionOptions, Unseen,
 };
+pub use fed::{FedEngine, ImagePort};
 pub use tract::TractEngine;

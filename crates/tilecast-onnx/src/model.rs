@@ -10,7 +10,9 @@ use prost::Message;
 use crate::all_tensors::all_tensors;
 use crate::encode::model_len;
 use crate::external::open_external_data;
-use crate::proto::{GraphProto, ModelProto, budget};
+use crate::proto::{
+    GraphProto, ModelProto, StringStringEntryFields, StringStringEntryProto, budget,
+};
 use crate::{Graph, Violation, verify};
 
 /// Files below this size are read: a mapping costs more than the copy, and a mapped file can change under us.
@@ -148,6 +150,19 @@ impl Model {
         &mut self.proto
     }
 
+    /// Gives an entry of `metadata_props` a value; one of that key is replaced.
+    pub fn set_metadata(&mut self, key: &str, value: &str) {
+        let entries = &mut self.proto.metadata_props;
+        let same = |entry: &&mut StringStringEntryProto| entry.key.as_deref() == Some(key);
+        match entries.iter_mut().find(same) {
+            Some(entry) => entry.value = Some(value.to_owned()),
+            None => entries.push(StringStringEntryProto::from(StringStringEntryFields {
+                key: Some(key.to_owned()),
+                value: Some(value.to_owned()),
+            })),
+        }
+    }
+
     /// Where the model was loaded from; empty for one built in memory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -226,11 +241,12 @@ fn list(violations: &[Violation]) -> String {
     lines.join("\n  ")
 }
 
-/// The contents of a file: mapped where it is large.
+/// The contents of a file: mapped where it is large. Windows refuses to replace a file that is mapped, and saving over the
+/// file that a model was loaded from is to work there, too.
 pub(crate) fn read_or_map(path: &Path) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();
-    if len < MAP_FROM_BYTES {
+    if len < MAP_FROM_BYTES || cfg!(windows) {
         let mut buffer = Vec::with_capacity(len as usize);
         file.read_to_end(&mut buffer)?;
         return Ok(buffer.into());

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -121,12 +122,30 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     write_beside(path, |out| out.write_all(contents))?.persist_at(path)
 }
 
+/// How often a rename is tried, and the time in between: a virus scanner or an indexer may hold a file that was just closed.
+const RENAME_ATTEMPTS: usize = 5;
+const RENAME_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether another program holds one of the files for the moment; only Windows has such refusals.
+fn is_busy(error: &io::Error) -> bool {
+    cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied
+}
+
 /// A complete file under a temporary name.
 struct Written(NamedTempFile);
 
 impl Written {
     fn persist_at(self, path: &Path) -> io::Result<()> {
-        self.0.persist(path).map_err(|e| e.error)?;
+        let mut file = self.0;
+        for _ in 1..RENAME_ATTEMPTS {
+            match file.persist(path) {
+                Ok(_) => return Ok(()),
+                Err(refused) if is_busy(&refused.error) => file = refused.file,
+                Err(refused) => return Err(refused.error),
+            }
+            std::thread::sleep(RENAME_PAUSE);
+        }
+        file.persist(path).map_err(|refused| refused.error)?;
         Ok(())
     }
 }

@@ -5,6 +5,8 @@
 //! machines. So each tensor is summed in float64 in a fixed order, and these sums are kept as integers, whose addition
 //! commutes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::magnitude::kept_axis_sums;
 
 /// Steps of a kept sum per unit, as a power of two: `2⁻⁵⁶` is far below the rounding of what is summed.
@@ -14,7 +16,7 @@ const FRACTION_BITS: i32 = 56;
 const LARGEST_SUM: f64 = 1e15;
 
 /// What was observed of the channels of one value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelSums {
     /// Elements seen per channel.
     count: u64,

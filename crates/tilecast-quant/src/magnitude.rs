@@ -4,8 +4,13 @@
 //! Everything here is a maximum, a minimum or a count over the observed tensors, so that it does not depend on the order
 //! in which they were seen or on how they were shared out.
 
+use serde::{Deserialize, Serialize};
+
 /// The extremes of what was observed of a value.
-#[derive(Clone, Copy, Debug, PartialEq)]
+///
+/// Serialized as the bits of its numbers: text formats have no infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32, u64)", into = "(u32, u32, u64)")]
 pub struct Magnitude {
     /// Largest finite absolute value; 0 where none was seen.
     pub largest: f32,
@@ -13,6 +18,23 @@ pub struct Magnitude {
     pub smallest: f32,
     /// Number of values that are NaN or infinite.
     pub non_finite: u64,
+}
+
+impl From<(u32, u32, u64)> for Magnitude {
+    fn from((largest, smallest, non_finite): (u32, u32, u64)) -> Self {
+        Self {
+            largest: f32::from_bits(largest),
+            smallest: f32::from_bits(smallest),
+            non_finite,
+        }
+    }
+}
+
+impl From<Magnitude> for (u32, u32, u64) {
+    fn from(magnitude: Magnitude) -> Self {
+        let bits = [magnitude.largest, magnitude.smallest].map(f32::to_bits);
+        (bits[0], bits[1], magnitude.non_finite)
+    }
 }
 
 impl Default for Magnitude {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use crate::{Rect, Size};
 
+/// Weights of red, green and blue in grey: ITU-R BT.601, as most image libraries have them.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
 /// How many bits a sample has in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BitDepth {
@@ -104,6 +107,39 @@ impl PlanarImage {
         );
         let start = (channel * height + row) * width;
         &self.data[start..start + width]
+    }
+
+    /// The image for a network that takes so many planes: RGB becomes grey by the luma of ITU-R BT.601, grey becomes RGB by
+    /// repetition. Other numbers, and `None`, leave it as it is.
+    #[must_use]
+    #[expect(
+        clippy::float_cmp,
+        reason = "only values that are the same to the bit are grey already"
+    )]
+    pub fn with_planes(self, planes: Option<usize>) -> Self {
+        let n = self.size.height * self.size.width;
+        let data = match (self.channels, planes) {
+            (3, Some(1)) => (0..n)
+                .map(|i| {
+                    let [r, g, b] = [self.data[i], self.data[n + i], self.data[2 * n + i]];
+                    // A file that is grey keeps its values to the bit.
+                    if r == g && g == b {
+                        r
+                    } else {
+                        LUMA[0] * r + LUMA[1] * g + LUMA[2] * b
+                    }
+                })
+                .collect(),
+            (1, Some(3)) => self.data.repeat(3),
+            _ => return self,
+        };
+        // A profile belongs to the planes that it was made for.
+        Self::new(
+            planes.unwrap_or(self.channels),
+            self.size,
+            data,
+            self.bit_depth,
+        )
     }
 
     /// Bits per sample of the file it came from, and of files it is written to where they can hold them.

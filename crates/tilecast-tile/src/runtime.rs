@@ -11,9 +11,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tilecast_exec::{Engine, HostTensor, LoadError, RunError, Session, SessionOptions};
+use tilecast_exec::{Engine, HostTensor, ImagePort, LoadError, RunError, Session, SessionOptions};
 use tilecast_onnx::Model;
-use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
+use tilecast_onnx::proto::ValueInfoProto;
 
 use crate::crop::crop_tile;
 use crate::in_flight::{InFlight, Pass};
@@ -160,7 +160,12 @@ impl<'a> TiledRunner<'a> {
         model: &'a Model,
         value_range: ValueRange,
     ) -> Result<Self, CreateRunnerError> {
-        let input_name = only("input", model.graph().inputs())?;
+        let name = |input: &ValueInfoProto| input.name.clone().unwrap_or_default();
+        let graph = model.graph();
+        let fed = graph
+            .inputs()
+            .filter(|input| !engine.supplies(&name(input)));
+        let input_name = only("input", fed)?;
         let output_name = only("output", model.graph_proto().output.iter())?;
         Ok(Self {
             engine,
@@ -202,9 +207,8 @@ impl<'a> TiledRunner<'a> {
     /// Planes of an image that the network takes: what the model says, 3 where it says nothing.
     #[must_use]
     pub fn network_planes(&self) -> usize {
-        let input = self.model.graph().inputs().next();
-        input
-            .and_then(|value| declared_dim(value, 1))
+        ImagePort::of(self.model, self.engine)
+            .and_then(|port| port.planes())
             .unwrap_or(RGB_PLANES)
     }
 
@@ -294,17 +298,6 @@ fn only<'v>(
             names.extend(last);
             Err(CreateRunnerError { what, names })
         }
-    }
-}
-
-/// A dimension that a model declares for a value, where it is a number.
-fn declared_dim(value: &ValueInfoProto, axis: usize) -> Option<usize> {
-    let Some(TypeValue::Tensor(tensor)) = value.r#type.as_ref()?.value.as_ref() else {
-        return None;
-    };
-    match tensor.shape.as_ref()?.dim.get(axis)?.value.as_ref()? {
-        DimValue::DimValue(n) => usize::try_from(*n).ok(),
-        DimValue::DimParam(_) => None,
     }
 }
 

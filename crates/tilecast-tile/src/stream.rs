@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use tilecast_exec::{HostTensor, Session};
+use tilecast_exec::{HostTensor, ImagePort, Session};
 use tilecast_onnx::infer_shapes;
 
 use crate::band::Band;
@@ -196,8 +196,12 @@ impl TiledRunner<'_> {
     ) -> Result<usize, RunTiledError> {
         let Size { height, width } = tile_px;
         let dims = vec![1, fed, height, width];
-        let inferred = infer_shapes(&self.model.graph(), &[(&self.input_name, dims.clone())])
-            .ok()
+        let inferred = ImagePort::of(self.model, self.engine)
+            // An image that is fed in another order of axes is one of these dimensions to the engine only.
+            .filter(|port| !port.axes.is_some_and(|axes| axes.channels_last))
+            .and_then(|_| {
+                infer_shapes(&self.model.graph(), &[(&self.input_name, dims.clone())]).ok()
+            })
             .and_then(|shapes| shapes.shape(&self.output_name).map(<[usize]>::to_vec));
         let found = if let Some(found) = inferred {
             found

@@ -88,6 +88,7 @@ impl<'a> SweptRunner<'a> {
             .graph()
             .inputs()
             .map(|v| v.name.clone().unwrap_or_default())
+            .filter(|name| !engine.supplies(name))
             .collect();
         let added = std::iter::once(&contract.switch)
             .chain(contract.weights.iter().map(|map| &map.input))

@@ -31,6 +31,12 @@ impl ValueRange {
         }
     }
 
+    /// How far black and white are apart.
+    #[must_use]
+    pub fn width(self) -> f32 {
+        self.max - self.min
+    }
+
     /// An image value as the network takes it. For [`ValueRange::UNIT`] the same bits.
     #[must_use]
     pub fn to_network(self, value: f32) -> f32 {

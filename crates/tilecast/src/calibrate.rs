@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tilecast_analysis::TilingAnalysis;
-use tilecast_exec::{Engine, Session, SessionOptions, Unseen};
+use tilecast_exec::{Engine, ImagePort, Session, SessionOptions, Unseen};
 use tilecast_onnx::Model;
 use tilecast_passes::{RangeEvidence, RangeStudy, RangeTally};
 use tilecast_quant::{
@@ -50,7 +51,7 @@ pub(crate) struct CalibrateOptions<'a> {
 }
 
 /// Statistics of every observed value, and the tally of the study.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CalibrationTable {
     /// By name of the value.
     pub(crate) statistics: BTreeMap<String, ValueStatistics>,
@@ -211,12 +212,9 @@ pub(crate) fn calibrate(
     }
     let studied = options.study.iter().flat_map(RangeStudy::values);
     let observe: Vec<String> = options.values.iter().chain(studied).cloned().collect();
-    let input = model
-        .graph()
-        .inputs()
-        .next()
-        .and_then(|v| v.name.clone())
-        .unwrap_or_default();
+    let port = ImagePort::of(model, engine);
+    let planes = port.as_ref().and_then(ImagePort::planes);
+    let input = port.map(|port| port.name).unwrap_or_default();
     let load = |dims: Vec<usize>| {
         engine.load(
             model,
@@ -253,7 +251,7 @@ pub(crate) fn calibrate(
         let seen: Vec<Result<(), Failure>> = group
             .par_iter()
             .map(|file| {
-                let image = file.read()?;
+                let image = file.read()?.with_planes(planes);
                 let plan = plan(options, image.size())?;
                 let tile = plan.tile_size();
                 let session = session_for(vec![1, image.channels(), tile.height, tile.width])?;

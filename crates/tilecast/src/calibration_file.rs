@@ -68,7 +68,13 @@ pub(crate) struct Part {
 
 impl Origin {
     /// Of a table that this version makes.
-    pub(crate) fn new(model: &Model, target: &str, simplified: bool, tile_px: usize) -> Self {
+    pub(crate) fn new(
+        model: &Model,
+        target: &str,
+        simplified: bool,
+        preprocess: Option<&Preprocess>,
+        tile_px: usize,
+    ) -> Self {
         Self {
             tilecast: env!("CARGO_PKG_VERSION").to_owned(),
             model: FileFacts {
@@ -77,7 +83,7 @@ impl Origin {
             },
             target: target.to_owned(),
             simplified,
-            preprocess: Preprocess::default(),
+            preprocess: preprocess.cloned().unwrap_or_default(),
             tile_px,
         }
     }
@@ -86,8 +92,18 @@ impl Origin {
     fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let text = |preprocess: &Preprocess| {
             let [black, white] = preprocess.range;
-            let Preprocess { layout, color, .. } = preprocess;
-            format!("{layout}, {color}, [{black}, {white}]")
+            let Preprocess {
+                layout,
+                color,
+                inputs,
+                ..
+            } = preprocess;
+            let inputs: Vec<String> = inputs
+                .iter()
+                .map(|(name, value)| format!(", {name} = {value}"))
+                .collect();
+            let inputs = inputs.concat();
+            format!("{layout}, {color}, [{black}, {white}]{inputs}")
         };
         // Names of model files may differ: they are not what makes the model.
         let facts = |origin: &Self| {
@@ -202,6 +218,7 @@ impl CalibrationFile {
         model: &Model,
         target: &str,
         simplified: bool,
+        preprocess: Option<&Preprocess>,
     ) -> Result<(), Failure> {
         if let Some(part) = &self.part {
             return Err(Failure::new(
@@ -214,9 +231,8 @@ impl CalibrationFile {
             .with_help("put the parts together with `tilecast calibrate merge`"));
         }
         let wanted = Origin {
-            preprocess: self.origin.preprocess.clone(),
             tile_px: self.origin.tile_px,
-            ..Origin::new(model, target, simplified, 0)
+            ..Origin::new(model, target, simplified, preprocess, 0)
         };
         match self.origin.difference(&wanted) {
             None => Ok(()),

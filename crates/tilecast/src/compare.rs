@@ -279,6 +279,7 @@ fn compare_sample(
     tiles: &TileCounter<'_>,
 ) -> Result<ImageComparison, Failure> {
     let Sample { image, truth, .. } = sample;
+    let image = &image.clone().with_planes(Some(reference.planes()));
     let plan = options.geometry.plan(image.size(), options.tile_px)?;
     let run = |runner: &ImageRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan, options);
     let TiledImage {
@@ -318,7 +319,10 @@ fn compare_sample(
     let against_truth = |output: &PlanarImage| {
         let compared: Option<Comparison> = truth
             .as_ref()
-            .map(|truth| compare_images(truth, output, Values::Clamped))
+            .map(|truth| {
+                let truth = truth.clone().with_planes(Some(output.channels()));
+                compare_images(&truth, output, Values::Clamped)
+            })
             .transpose()?;
         Ok(compared.map(|c| c.error))
     };

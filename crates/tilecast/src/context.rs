@@ -28,6 +28,13 @@ pub enum Event<'a> {
         /// Wall-clock time, seconds.
         seconds: f64,
     },
+    /// A part of a stage was taken from the cache.
+    Reused {
+        /// Stage.
+        stage: &'a str,
+        /// What was taken.
+        what: &'a str,
+    },
     /// Something that the user should know although the work goes on.
     Warning(&'a str),
 }

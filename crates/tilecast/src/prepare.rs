@@ -5,7 +5,7 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, HostTensor, SessionOptions};
 use tilecast_onnx::proto::ValueInfoProto;
-use tilecast_onnx::{Model, ShapeMap, declared_extents, infer_shapes, upgrade_opset};
+use tilecast_onnx::{ImageAxes, Model, ShapeMap, declared_extents, infer_shapes, upgrade_opset};
 use tilecast_passes::{PrecisionPlan, SimplifyOptions, SimplifyReport, simplify};
 use tilecast_quant::HalfFormat;
 
@@ -134,10 +134,10 @@ pub(crate) fn sizes(model: &Model) -> Vec<[usize; 2]> {
         .map_or(16, |a| a.alignment_px.max(1))
         .next_multiple_of(16);
     let mut sizes = vec![[4 * unit, 4 * unit], [5 * unit, 6 * unit]];
-    let declared = model.graph().inputs().find_map(|input| {
-        let declared = declared_extents(input)?;
-        (declared.len() == 4).then(|| [declared[2], declared[3]])
-    });
+    let declared = model
+        .graph()
+        .inputs()
+        .find_map(|input| Some(ImageAxes::of(input)?.size));
     // An axis that the model fixes has one size.
     for size in &mut sizes {
         for (px, declared) in size.iter_mut().zip(declared.into_iter().flatten()) {
@@ -233,17 +233,20 @@ fn worse(a: f64, b: f64) -> f64 {
 fn concrete_dims(input: &ValueInfoProto, size_px: [usize; 2]) -> Result<Vec<usize>, Failure> {
     let name = input.name.as_deref().unwrap_or_default();
     let declared = declared_extents(input).unwrap_or_default();
-    let free = [1, 0, size_px[0], size_px[1]];
+    let image = ImageAxes::of(input).map(|axes| axes.dims(0, size_px));
+    let has_rank = declared_extents(input).is_some();
     declared
         .iter()
         .enumerate()
-        .map(|(axis, extent)| match extent {
-            Some(n) => Some(*n),
-            None if declared.len() == 4 && axis != 1 => Some(free[axis]),
-            None => None,
+        .map(|(axis, extent)| match (extent, image) {
+            (Some(n), _) => Some(*n),
+            (None, Some(dims)) => Some(dims[axis]).filter(|n| *n > 0),
+            // A batch of numbers.
+            (None, None) if axis == 0 => Some(1),
+            (None, None) => None,
         })
         .collect::<Option<Vec<_>>>()
-        .filter(|dims| !dims.is_empty())
+        .filter(|_| has_rank)
         .ok_or_else(|| {
             Failure::new(
                 FailureKind::Model,

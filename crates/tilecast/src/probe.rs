@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tilecast_analysis::{AnalyzeError, Reach, TilingAnalysis, TilingClass, analyze};
 use tilecast_exec::{Engine, HostTensor, Session, SessionOptions, TractEngine};
-use tilecast_onnx::{Model, declared_extents};
+use tilecast_onnx::{ImageAxes, Model};
 
 use crate::context::Context;
 use crate::{Failure, FailureKind};
@@ -244,7 +244,18 @@ impl<'a> Prober<'a> {
             )
             .with_help("lint it without --probe"));
         };
-        let channels = declared_extents(input).and_then(|dims| *dims.get(1)?);
+        let axes = ImageAxes::of(input);
+        if axes.is_some_and(|axes| axes.channels_last) {
+            return Err(Failure::new(
+                FailureKind::Model,
+                format!(
+                    "`{}` takes images with channels last; probes run models that take them first",
+                    model.path().display()
+                ),
+            )
+            .with_help("lint it without --probe"));
+        }
+        let channels = axes.and_then(|axes| axes.channels);
         Ok(Self {
             model,
             engine: TractEngine::new(),

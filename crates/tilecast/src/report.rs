@@ -454,6 +454,20 @@ impl Gates {
         *self != Self::default()
     }
 
+    /// The limits that are set, by their keys in the recipe.
+    pub(crate) fn limits(&self) -> BTreeMap<&'static str, f64> {
+        [
+            ("min_psnr_db", self.min_psnr_db),
+            ("min_worst_psnr_db", self.min_worst_psnr_db),
+            ("min_ssim", self.min_ssim),
+            ("max_drop_db", self.max_drop_db),
+            ("max_worst_drop_db", self.max_worst_drop_db),
+        ]
+        .into_iter()
+        .filter_map(|(key, limit)| Some((key, limit?)))
+        .collect()
+    }
+
     /// The limits that a small sample must meet for the whole to meet these: both were measured on the same artifact, and
     /// what they differ by is taken to stay.
     pub(crate) fn on_sample(&self, whole: &Quality, sample: &Quality) -> Self {

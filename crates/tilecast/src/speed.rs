@@ -9,13 +9,16 @@ use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tilecast_exec::{Engine, HostTensor, LibrarySearch, OrtEngine, Session, SessionOptions};
-use tilecast_metrics::{OutputRange, PsnrSummary, SquaredError};
+use tilecast_exec::{
+    Engine, HostTensor, ImagePort, LibrarySearch, OrtEngine, Session, SessionOptions,
+};
+use tilecast_metrics::{PsnrSummary, SquaredError};
 use tilecast_onnx::Model;
 use tilecast_tile::crop_tile;
 
 use crate::compare::CompareOptions;
 use crate::context::{Context, Event};
+use crate::feed::{Feeding, network_planes};
 use crate::images::ImageFile;
 use crate::{Failure, FailureKind};
 
@@ -106,13 +109,18 @@ pub(crate) fn open(search: &LibrarySearch) -> Result<OrtEngine, Box<SpeedReport>
 /// An image cannot be read, or the user interrupts.
 pub(crate) fn measure(
     engine: &OrtEngine,
+    feeding: &Feeding,
     reference: &Model,
     candidates: &[Candidate<'_>],
     images: &[ImageFile],
     options: &CompareOptions<'_>,
     cx: &Context<'_>,
 ) -> Result<SpeedReport, Failure> {
-    let tiles = middle_tiles(images, options)?;
+    let tiles = middle_tiles(
+        images,
+        network_planes(reference, &feeding.engine(engine)),
+        options,
+    )?;
     let Some(largest) = tiles.iter().max_by_key(|t| t.data().len()) else {
         return Ok(SpeedReport::predicted("no image is held out"));
     };
@@ -135,7 +143,7 @@ pub(crate) fn measure(
     for threads in thread_counts() {
         let engine = engine.clone().with_threads(threads);
         time(
-            &engine,
+            &feeding.engine(&engine),
             &models,
             largest,
             threads.get(),
@@ -146,7 +154,15 @@ pub(crate) fn measure(
     if let Some(reason) = speeds[0].error.take() {
         return Ok(SpeedReport::predicted(reason));
     }
-    score(engine, &models, &tiles, &mut speeds, &mut done)?;
+    let peak = f64::from(feeding.value_range.width());
+    score(
+        &feeding.engine(engine),
+        &models,
+        &tiles,
+        peak,
+        &mut speeds,
+        &mut done,
+    )?;
     let mut speeds = speeds.into_iter();
     Ok(SpeedReport {
         source: "measured",
@@ -169,12 +185,13 @@ fn thread_counts() -> Vec<NonZeroUsize> {
 /// The tile in the middle of each image, as it is fed to the network.
 fn middle_tiles(
     images: &[ImageFile],
+    planes: Option<usize>,
     options: &CompareOptions<'_>,
 ) -> Result<Vec<HostTensor>, Failure> {
     images
         .iter()
         .map(|file| {
-            let image = file.read()?;
+            let image = file.read()?.with_planes(planes);
             let plan = options.geometry.plan(image.size(), options.tile_px)?;
             let middle = plan.tile(plan.n_tiles() / 2);
             Ok(crop_tile(&image, &plan, &middle, options.value_range))
@@ -197,11 +214,11 @@ impl Progress<'_> {
 }
 
 fn load(
-    engine: &OrtEngine,
+    engine: &dyn Engine,
     model: &Model,
     input: &HostTensor,
 ) -> Result<Arc<dyn Session>, tilecast_exec::LoadError> {
-    let name = model.graph().inputs().next().and_then(|i| i.name.clone());
+    let name = ImagePort::of(model, engine).map(|port| port.name);
     let options = SessionOptions {
         input_shapes: vec![(name.unwrap_or_default(), input.dims().to_vec())],
         ..SessionOptions::default()
@@ -211,7 +228,7 @@ fn load(
 
 /// Adds the latency at one number of threads to every model that can be run.
 fn time(
-    engine: &OrtEngine,
+    engine: &dyn Engine,
     models: &[&Model],
     input: &HostTensor,
     threads: usize,
@@ -285,9 +302,10 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Adds the PSNR of every candidate that can be run.
 fn score(
-    engine: &OrtEngine,
+    engine: &dyn Engine,
     models: &[&Model],
     tiles: &[HostTensor],
+    peak: f64,
     speeds: &mut [ModelSpeed],
     done: &mut Progress<'_>,
 ) -> Result<(), Failure> {
@@ -322,7 +340,7 @@ fn score(
             }
         }
         if index > 0 {
-            speeds[index].psnr_db = PsnrSummary::from_images(&errors, OutputRange::UNIT.peak());
+            speeds[index].psnr_db = PsnrSummary::from_images(&errors, peak);
         }
     }
     Ok(())

@@ -15,6 +15,9 @@ pub struct StageCost {
     pub seconds: f64,
     /// Largest resident set of the process during the stage, bytes; null where the system does not tell.
     pub peak_bytes: Option<u64>,
+    /// What was taken from the cache instead of being computed, in words; absent where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reused: Option<String>,
 }
 
 /// Runs stages one after the other and keeps their costs.
@@ -46,8 +49,18 @@ impl StageClock {
             name: stage.to_owned(),
             seconds,
             peak_bytes: peak(),
+            reused: None,
         });
         Ok(result)
+    }
+
+    /// Says of the last stage what it took from the cache.
+    pub(crate) fn reused(&mut self, what: String, cx: &Context<'_>) {
+        if let Some(last) = self.costs.last_mut() {
+            let stage = &last.name;
+            cx.emit(&Event::Reused { stage, what: &what });
+            last.reused = Some(what);
+        }
     }
 
     /// Costs of the stages so far, in order.

@@ -127,6 +127,13 @@ pub(crate) struct ImageRunner<'a> {
     declined: Vec<Decline>,
 }
 
+impl ImageRunner<'_> {
+    /// Planes of an image that the network takes.
+    pub(crate) fn planes(&self) -> usize {
+        self.tiled.network_planes()
+    }
+}
+
 /// The result of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct TiledImage {

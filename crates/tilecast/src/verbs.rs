@@ -3,6 +3,7 @@
 pub(crate) mod calibrate;
 pub(crate) mod convert;
 pub(crate) mod explain;
+pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod plan;

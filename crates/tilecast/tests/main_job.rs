@@ -65,6 +65,7 @@ fn compare(reference: &Path, candidate: &Path, images: &Path, tile_px: Option<us
         local_window: None,
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
+        preprocess: None,
         gates: Gates::default(),
         judging: Judging::default(),
         error_maps: None,
@@ -79,6 +80,7 @@ fn the_sample_recipe_gives_verified_release_models() {
         recipe: repository("recipes/nafnet.yaml"),
         out: Some(folder.path().join("dist")),
         overrides: Vec::new(),
+        cache: None,
         onnxruntime: LibrarySearch::default(),
         judging: Judging::default(),
     };
@@ -113,7 +115,7 @@ fn number(value: &Value) -> f64 {
 }
 
 fn files_are_what_the_report_says(report: &Value, dist: &Path) {
-    let mut expected: Vec<String> = ["report.html", "report.json", "report.md"]
+    let mut expected: Vec<String> = ["SHA256SUMS", "report.html", "report.json", "report.md"]
         .map(String::from)
         .to_vec();
     for artifact in artifacts(report) {

@@ -44,6 +44,7 @@ fn predicted(name: &str) -> PredictionFacts {
         target: "ort-cpu".to_owned(),
         tile_px: 64,
         memory_bytes: 2 << 30,
+        preprocess: None,
         simplify: true,
         convert_io: false,
         keep_io: Vec::new(),

@@ -376,6 +376,8 @@ fn job(model: &str, artifacts: &str, tiling: &str) -> TempDir {
         recipe,
         out: Some(folder.path().join("out")),
         overrides: Vec::new(),
+        cache: None,
+        judging: tilecast::Judging::default(),
         onnxruntime: LibrarySearch::default(),
     };
     quantize(&settings, &Context::new(&Silent, &NEVER)).unwrap();

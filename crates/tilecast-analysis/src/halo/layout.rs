@@ -107,16 +107,19 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// An image, [N, C, rows, columns].
-    pub(crate) fn image(dims: &[Extents]) -> Self {
-        let axes = dims.iter().enumerate().map(|(axis, &extent)| match axis {
-            2 | 3 => vec![Factor::Digit(Digit {
-                side: axis - 2,
-                unit: 1,
-                extent,
-            })],
-            _ => plain(extent),
-        });
+    /// An image, [N, C, rows, columns] or [N, rows, columns, C]: columns follow the axis of rows.
+    pub(crate) fn image(dims: &[Extents], rows_axis: usize) -> Self {
+        let axes =
+            dims.iter()
+                .enumerate()
+                .map(|(axis, &extent)| match axis.checked_sub(rows_axis) {
+                    Some(side @ (0 | 1)) => vec![Factor::Digit(Digit {
+                        side,
+                        unit: 1,
+                        extent,
+                    })],
+                    _ => plain(extent),
+                });
         Self {
             axes: axes.collect(),
             stride: [Some(Ratio::ONE); 2],

@@ -186,7 +186,7 @@ impl<'a> Derivation<'a> {
         if image_inputs(&graph).next().is_none() {
             return Err(AnalyzeError::unsupported(
                 graph_name(),
-                "no input has four axes [N, C, height, width], so there is no image to tile",
+                "no input has four axes [N, C, height, width] or [N, height, width, C], so there is no image to tile",
             ));
         }
         // From a multiple of the period to the strides; from those up to the smallest multiple that the graph's own
@@ -436,10 +436,8 @@ fn hull(a: [Option<Interval>; 2], b: [Option<Interval>; 2]) -> [Option<Interval>
 }
 
 pub(crate) fn declared_size(graph: &Graph<'_>) -> Option<[usize; 2]> {
-    graph
-        .inputs()
-        .find_map(|input| match tilecast_onnx::declared_extents(input)?[..] {
-            [_, _, height, width] => Some([height?, width?]),
-            _ => None,
-        })
+    image_inputs(graph).find_map(|(_, axes)| {
+        let [height, width] = axes.size;
+        Some([height?, width?])
+    })
 }

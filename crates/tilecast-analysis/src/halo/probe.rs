@@ -3,7 +3,7 @@
 //! An axis that carries image rows or columns is one whose extent changes with the image. That holds in every layout,
 //! for every exporter, and is all that is needed to tell channels from positions.
 
-use tilecast_onnx::{Graph, ShapeMap, declared_extents, infer_shapes};
+use tilecast_onnx::{Graph, ImageAxes, ShapeMap, infer_shapes};
 
 use super::error::AnalyzeError;
 
@@ -81,23 +81,23 @@ impl Probes {
 /// Shapes of all values for an image of this size.
 pub(crate) fn shapes_at(graph: &Graph<'_>, size: Size) -> Result<ShapeMap, AnalyzeError> {
     let inputs: Vec<(&str, Vec<usize>)> = image_inputs(graph)
-        .map(|(name, channels)| (name, vec![1, channels, size[0], size[1]]))
+        .map(|(name, axes)| {
+            let channels = axes.channels.unwrap_or(DEFAULT_CHANNELS);
+            (name, axes.dims(channels, size).to_vec())
+        })
         .collect();
     infer_shapes(graph, &inputs).map_err(|e| AnalyzeError::of_shapes(&e, size[0], size[1]))
 }
 
-/// Graph inputs that take an image, [N, C, H, W], and their channels: those with four axes.
+/// Graph inputs that take an image, and their axes: those with four, and more than a single pixel.
 pub(crate) fn image_inputs<'a>(
     graph: &Graph<'a>,
-) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
-    let images: Vec<(&str, usize)> = graph
+) -> impl Iterator<Item = (&'a str, ImageAxes)> + use<'a> {
+    let images: Vec<(&str, ImageAxes)> = graph
         .inputs()
         .filter_map(|input| {
-            let dims = declared_extents(input)?;
-            (dims.len() == 4).then(|| {
-                let channels = dims[1].unwrap_or(DEFAULT_CHANNELS);
-                (input.name.as_deref().unwrap_or_default(), channels)
-            })
+            let axes = ImageAxes::of(input).filter(|axes| axes.size != [Some(1); 2])?;
+            Some((input.name.as_deref().unwrap_or_default(), axes))
         })
         .collect();
     images.into_iter()

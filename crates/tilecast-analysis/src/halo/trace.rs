@@ -179,9 +179,11 @@ pub(crate) fn trace<'a>(
         positions: PositionTensors::new(graph, probes),
         trace: Trace::default(),
     };
-    for (name, _) in image_inputs(graph) {
+    for (name, axes) in image_inputs(graph) {
         let extents = probes.extents(name).unwrap_or_default();
-        walk.trace.layouts.insert(name, Layout::image(&extents));
+        let rows_axis = if axes.channels_last { 1 } else { 2 };
+        let layout = Layout::image(&extents, rows_axis);
+        walk.trace.layouts.insert(name, layout);
     }
     for (id, node) in graph.nodes() {
         walk.visit(id, node).map_err(|r| r.at(graph, id))?;

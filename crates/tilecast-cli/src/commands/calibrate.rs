@@ -6,12 +6,15 @@ use tilecast::{
     CalibrateOutcome, CalibrateSettings, Context, Failure, FailureKind, MergeSettings, Shard,
 };
 
-use super::{DEFAULT_MEMORY_BYTES, json, megabytes};
+use super::{DEFAULT_MEMORY_BYTES, json, megabytes, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `calibrate`.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    after_help = "Example:\n  tilecast calibrate net.onnx --images photos -o net.calibration.json"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     merge: Option<Action>,
@@ -39,6 +42,9 @@ pub(crate) struct Arguments {
     /// Observe only one share of the images, such as 1/4; `calibrate merge` puts the tables of all shares together.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -80,6 +86,7 @@ impl Arguments {
             ));
         };
         let settings = CalibrateSettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             model,
             images,
             output,

@@ -8,7 +8,7 @@ use tilecast::{
     PlannedNode, RangeSource,
 };
 
-use super::{DEFAULT_MEMORY_BYTES, json, megabytes};
+use super::{DEFAULT_MEMORY_BYTES, json, megabytes, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `convert`.
@@ -17,20 +17,22 @@ use crate::printer::Output;
     reason = "each is a flag of the command line"
 )]
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tilecast convert net.onnx --to int8 --target ort-cpu --calibration photos -o net-int8.onnx"
+)]
 pub(crate) struct Arguments {
     /// FP32 ONNX model.
     model: PathBuf,
-    /// Precision; first and last convolutions and normalizations stay at FP16 in INT8 models.
-    #[arg(long, value_enum)]
+    /// Precision: fp16, bf16, int8, or int8-dynamic for whole images.
+    #[arg(long, value_enum, hide_possible_values = true)]
     to: To,
     /// Model to write.
     #[arg(short, long)]
     output: PathBuf,
-    /// Folder of images to calibrate on. INT8 needs one; with one, FP16 and BF16 keep only those nodes in FP32 that come near
-    /// the end of the format.
+    /// Folder of images to calibrate on; INT8 needs one, FP16 and BF16 leave fewer nodes in FP32 with one.
     #[arg(long, value_name = "DIR")]
     calibration: Option<PathBuf>,
-    /// Table of `tilecast calibrate` to take INT8 ranges from, instead of running the model over images.
+    /// Table of `tilecast calibrate`, instead of images.
     #[arg(long, value_name = "TABLE")]
     calibration_table: Option<PathBuf>,
     /// How INT8 ranges are chosen: minmax, mean-minmax, percentile, entropy or mse.
@@ -42,16 +44,16 @@ pub(crate) struct Arguments {
     /// Side fed to the network while calibrating, pixels.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     tile: u32,
-    /// Convert the model as it is, without simplifying it for the target first.
+    /// Convert the model as it is, not simplified first.
     #[arg(long)]
     no_simplify: bool,
-    /// Give inputs and outputs the precision too, instead of keeping their types.
+    /// Give inputs and outputs the precision too.
     #[arg(long)]
     convert_io: bool,
     /// Input or output that keeps float32 all the same; may be repeated.
     #[arg(long, value_name = "NAME", requires = "convert_io")]
     keep_io: Vec<String>,
-    /// Leave out documentation strings, metadata and recorded shapes of intermediate values.
+    /// Leave out documentation, metadata and recorded shapes.
     #[arg(long)]
     strip_metadata: bool,
     /// Write the model although its outputs are not finite.
@@ -60,16 +62,19 @@ pub(crate) struct Arguments {
     /// Do not run the converted model before it is written.
     #[arg(long, conflicts_with = "force")]
     no_check: bool,
-    /// Give INT8 to everything that the target has it for, also where it is no faster.
+    /// Give INT8 also to what is no faster with it.
     #[arg(long)]
     int8_everywhere: bool,
-    /// End with 1 where no node is worth INT8 on the target; the model is written all the same.
+    /// End with 1 where no node is worth INT8 on the target.
     #[arg(long)]
     require_int8: bool,
     /// Fix an input size of the written model: `h=256` by the model's name of a dimension, `input:2=256`, or
     /// `input=1x3x256x256`. Repeatable, or with commas.
     #[arg(long, value_name = "NAME=N")]
     bind: Vec<String>,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -90,6 +95,7 @@ enum To {
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
         let settings = ConvertSettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             model: self.model,
             to: match self.to {
                 To::Fp16 => ConvertPrecision::Fp16,

@@ -10,6 +10,7 @@ use crate::printer::Output;
 
 /// Arguments of `inspect`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast inspect net.onnx --bind h=256,w=256")]
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,

@@ -13,11 +13,12 @@ use crate::printer::Output;
 
 /// Arguments of `lint`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast lint net.onnx --format github")]
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,
-    /// How to print findings.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    /// How to print findings: human, json, sarif or github.
+    #[arg(long, value_enum, default_value_t = Format::Human, hide_possible_values = true)]
     format: Format,
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format")]

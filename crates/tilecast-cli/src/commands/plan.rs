@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use tilecast::recipe::ByteSize;
 use tilecast::{Context, Failure, PlanOutcome, PlanSettings};
 
-use super::{EngineName, json, megabytes};
+use super::{EngineName, json, megabytes, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast plan net.onnx --image 6000x4000 --memory 2GiB")]
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,
@@ -20,9 +21,12 @@ pub(crate) struct Arguments {
     /// Most memory that the process may take, for example `512MiB`.
     #[arg(long, value_name = "SIZE")]
     memory: ByteSize,
-    /// Engine that will run the model.
-    #[arg(long, value_enum, default_value_t)]
+    /// Engine that will run the model: tract, or ort for an installed ONNX Runtime.
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineName,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -31,6 +35,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
         let settings = PlanSettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             model: self.model,
             width: self.image.0 as usize,
             height: self.image.1 as usize,

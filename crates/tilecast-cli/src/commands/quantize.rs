@@ -4,14 +4,15 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use tilecast::report::SpeedReport;
-use tilecast::{Context, Failure, QuantizeSettings, Quantized};
+use tilecast::{Context, DryRun, Failure, QuantizeSettings, Quantized};
 
 use super::gates::{GateArguments, regressions};
-use super::{json, megabytes, onnxruntime};
+use super::{cache, json, megabytes, onnxruntime};
 use crate::printer::Output;
 
 /// Arguments of `quantize`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast quantize net.yaml --set tiling.validate_tile=384")]
 pub(crate) struct Arguments {
     /// Recipe (YAML).
     recipe: PathBuf,
@@ -21,6 +22,15 @@ pub(crate) struct Arguments {
     /// Change a value of the recipe; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Say what would be done, with predicted sizes and times, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Compute everything anew, and keep nothing for the next run.
+    #[arg(long)]
+    no_cache: bool,
+    /// Folder for what is kept between runs; by default the user's cache folder, or `TILECAST_CACHE_DIR`.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    cache_dir: Option<PathBuf>,
     /// Print the report as one JSON document.
     #[arg(long)]
     json: bool,
@@ -36,7 +46,20 @@ impl Arguments {
             overrides: self.overrides,
             onnxruntime: onnxruntime(),
             judging: self.gates.judging(),
+            cache: if self.no_cache {
+                None
+            } else {
+                cache::of_user(self.cache_dir)
+            },
         };
+        if self.dry_run {
+            let plan = tilecast::dry_run(&settings, cx)?;
+            return Ok(Output::success(if self.json {
+                json(&plan)?
+            } else {
+                forecast(&plan)
+            }));
+        }
         let quantized = tilecast::quantize(&settings, cx)?;
         let text = if self.json {
             json(&quantized.report)?
@@ -44,6 +67,59 @@ impl Arguments {
             summary(&quantized)
         };
         Ok(Output::gated(text, quantized.report.passed))
+    }
+}
+
+/// What would be done, in words.
+fn forecast(plan: &DryRun) -> String {
+    let mut text = format!(
+        "would write to {}, from {} images to calibrate on and {} held out:\n",
+        plan.folder, plan.calibration_images, plan.holdout_images
+    );
+    for artifact in &plan.artifacts {
+        let nodes: Vec<String> = artifact
+            .nodes
+            .iter()
+            .map(|(p, n)| format!("{n} {p}"))
+            .collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {}: {}, {:.3} of FP32; nodes: {}",
+            artifact.path,
+            megabytes(artifact.bytes),
+            artifact.bytes_ratio,
+            nodes.join(", ")
+        );
+    }
+    for stage in &plan.stages {
+        let _ = match (stage.reused, stage.tiles) {
+            (true, _) => writeln!(text, "  {}: in the cache", stage.name),
+            (false, 0) => writeln!(text, "  {}: nothing to run", stage.name),
+            (false, tiles) => {
+                writeln!(
+                    text,
+                    "  {}: {tiles} tiles, about {}",
+                    stage.name,
+                    duration(stage.seconds)
+                )
+            }
+        };
+    }
+    let _ = writeln!(
+        text,
+        "about {} on this machine, more where INT8 misses a gate; nothing was written",
+        duration(plan.seconds)
+    );
+    text
+}
+
+/// Seconds or minutes.
+fn duration(seconds: f64) -> String {
+    if seconds < 90.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
     }
 }
 
@@ -86,6 +162,13 @@ fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
             megabytes(a.bytes),
             a.bytes_ratio
         )?;
+        if a.precision == "int8" && a.nodes.get("int8").is_none_or(|n| *n == 0) {
+            writeln!(
+                out,
+                "{:width$}  no node is worth INT8 on target {}; ship FP16",
+                "", a.target
+            )?;
+        }
         for gate in q.gates.iter().filter(|g| !g.passed) {
             let value = gate
                 .value
@@ -100,7 +183,7 @@ fn write(quantized: &Quantized, out: &mut String) -> std::fmt::Result {
     if let Some(psnr) = report.tiling.error.and_then(|e| e.psnr_db) {
         writeln!(
             out,
-            "tiling alone, FP32 in tiles of {} px against whole: {:.2} dB mean, {:.2} dB worst",
+            "tiling alone, FP32 in {} px tiles against whole: {:.2}/{:.2} dB",
             report.tiling.tile, psnr.mean, psnr.min
         )?;
     }

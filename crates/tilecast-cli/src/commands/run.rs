@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use tilecast::recipe::{ByteSize, Sweeps};
 use tilecast::{Context, Failure, RunOutcome, RunSettings, TileSelection};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast run net.onnx photo.tif -o result.tif --memory 2GiB")]
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,
@@ -32,9 +33,12 @@ pub(crate) struct Arguments {
     /// Take means over the whole image over windows of N pixels instead, by another network that is made of the model.
     #[arg(long, value_name = "N", conflicts_with = "sweeps")]
     local_window: Option<NonZeroU32>,
-    /// Engine that runs the model.
-    #[arg(long, value_enum, default_value_t)]
+    /// Engine that runs the model: tract, or ort for an installed ONNX Runtime.
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineName,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -50,6 +54,7 @@ impl Arguments {
             ),
         };
         let settings = RunSettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             model: self.model,
             input: self.input,
             output: self.output,

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use tilecast::{Context, Failure, SensitivityOutcome, SensitivitySettings};
 
-use super::{DEFAULT_MEMORY_BYTES, json, onnxruntime};
+use super::{DEFAULT_MEMORY_BYTES, json, onnxruntime, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `sensitivity`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tilecast sensitivity net.onnx --images photos --target ort-cpu"
+)]
 pub(crate) struct Arguments {
     /// FP32 ONNX model.
     model: PathBuf,
@@ -28,6 +31,9 @@ pub(crate) struct Arguments {
     /// Also keep the JSON document in this file.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -45,6 +51,7 @@ fn share(text: &str) -> Result<f64, String> {
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
         let settings = SensitivitySettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             model: self.model,
             images: self.images,
             holdout: self.holdout,

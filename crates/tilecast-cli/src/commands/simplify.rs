@@ -11,6 +11,7 @@ use crate::printer::Output;
 
 /// Arguments of `simplify`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tilecast simplify net.onnx -o net-simple.onnx --explain")]
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,

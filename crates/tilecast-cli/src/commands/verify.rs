@@ -9,11 +9,14 @@ use tilecast::report::{Gates, Quality};
 use tilecast::{Context, Failure, Verification, VerifySettings};
 
 use super::gates::{GateArguments, regressions};
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json, parse_sweeps};
+use super::{DEFAULT_MEMORY_BYTES, EngineName, json, parse_sweeps, preprocess};
 use crate::printer::Output;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tilecast verify net.onnx net-int8.onnx --images photos --tile 256 --min-psnr 46"
+)]
 pub(crate) struct Arguments {
     /// Model that is right.
     reference: PathBuf,
@@ -40,12 +43,15 @@ pub(crate) struct Arguments {
     /// Most that may be lost against the ground truth in the mean, dB.
     #[arg(long, value_name = "DB", requires = "references")]
     max_drop: Option<f64>,
-    /// Engine that runs the models.
-    #[arg(long, value_enum, default_value_t)]
+    /// Engine that runs the models: tract, or ort for an installed ONNX Runtime.
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineName,
     /// Folder for a map of every image's error, amplified, as PNG.
     #[arg(long, value_name = "DIR")]
     error_map: Option<PathBuf>,
+    /// Recipe whose `preprocess` says how the model is fed.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -56,6 +62,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
         let settings = VerifySettings {
+            preprocess: preprocess(self.recipe.as_deref())?,
             reference: self.reference,
             candidate: self.candidate,
             images: self.images,

@@ -8,7 +8,7 @@ use crate::support::{Folder, Outcome};
 
 /// Runs the recipe on this many threads, and returns the report.
 fn quantize(folder: &Folder, out: &str, n_threads: usize) -> Value {
-    let line = format!("quantize recipe.yaml --out {out} --json");
+    let line = format!("quantize recipe.yaml --out {out} --no-cache --json");
     let output = folder
         .command(&line)
         .env("RAYON_NUM_THREADS", n_threads.to_string())

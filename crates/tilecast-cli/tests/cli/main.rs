@@ -13,16 +13,21 @@ mod ci;
 mod bounded_memory;
 mod closed_pipe;
 mod determinism;
+#[cfg(unix)]
+mod documents;
 mod engines;
 mod gates;
 #[cfg(unix)]
 mod hostile_models;
 mod interruption;
 mod json;
+mod kinds;
 mod model_failures;
+mod newcomer;
 mod output_failures;
 mod page;
 mod recipe_failures;
+mod recipes;
 mod schemas;
 mod sensitivity;
 mod simplify;

@@ -17,6 +17,9 @@ pub(crate) const NAFNET: &str = "nafnet-denoise.onnx";
 /// and the others are several.
 const IMAGE_SIDES_PX: [[u32; 2]; 4] = [[64, 48], [96, 72], [80, 64], [72, 80]];
 
+/// Folder of the stage cache, a folder of each test's own, which is not what tests look at.
+const CACHE: &str = ".cache";
+
 /// Tile side of [`RECIPE`], pixels.
 pub(crate) const TILE_PX: usize = 64;
 
@@ -114,6 +117,7 @@ impl Folder {
         command
             .args(line.split(' '))
             .current_dir(self.folder.path())
+            .env("TILECAST_CACHE_DIR", self.path(CACHE))
             .stdin(Stdio::null());
         command
     }
@@ -168,6 +172,9 @@ impl Folder {
             for entry in fs::read_dir(self.path(&prefix)).unwrap() {
                 let entry = entry.unwrap();
                 let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+                if name == CACHE {
+                    continue;
+                }
                 if entry.path().is_dir() {
                     folders.push(format!("{name}/"));
                 } else {
@@ -230,6 +237,13 @@ impl Outcome {
             .filter(|line| line.starts_with("error: "))
             .count();
         assert_eq!(n_errors, 1, "{}", self.stderr);
+    }
+
+    /// Asserts that the command line was refused before anything ran.
+    #[track_caller]
+    pub(crate) fn assert_failure_of_usage(&self) {
+        self.assert_code(2);
+        assert!(self.stderr.starts_with("error: "), "{}", self.stderr);
     }
 
     /// Asserts that stderr has all these texts.

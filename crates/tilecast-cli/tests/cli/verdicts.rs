@@ -59,6 +59,7 @@ fn gates_that_are_met_end_with_0() {
     assert_eq!(
         written,
         [
+            "out/SHA256SUMS",
             "out/report.html",
             "out/report.json",
             "out/report.md",

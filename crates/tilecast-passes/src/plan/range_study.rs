@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use serde::{Deserialize, Serialize};
 use tilecast_onnx::{DataType, Graph, Model, infer_types};
 use tilecast_quant::{ChannelSums, Magnitude};
 
@@ -26,11 +27,38 @@ struct Wanted {
 }
 
 /// What was seen so far. Tallies of the same study merge to the same result in any order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RangeTally {
     magnitudes: Vec<Magnitude>,
+    #[serde(with = "bits")]
     sums: Vec<Vec<f64>>,
     channels: Vec<Vec<ChannelSums>>,
+}
+
+/// Floats as their bits: readers of text formats may be off by one unit in the last place.
+mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        sums: &[Vec<f64>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let bits = |sums: &Vec<f64>| sums.iter().map(|sum| sum.to_bits()).collect();
+        sums.iter()
+            .map(bits)
+            .collect::<Vec<Vec<u64>>>()
+            .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Vec<f64>>, D::Error> {
+        let floats = |bits: Vec<u64>| bits.into_iter().map(f64::from_bits).collect();
+        Ok(Vec::<Vec<u64>>::deserialize(deserializer)?
+            .into_iter()
+            .map(floats)
+            .collect())
+    }
 }
 
 /// What a whole calibration saw, by name.

@@ -3,7 +3,7 @@
 //! Shapes are inferred at three image sizes: one, one that is higher, and one that is wider. An axis that grows with the height
 //! alone holds rows, one that grows with the width alone columns, and one that grows with both holds all positions.
 
-use tilecast_onnx::{Graph, ShapeMap, declared_extents, infer_shapes};
+use tilecast_onnx::{Graph, ImageAxes, ShapeMap, infer_shapes};
 
 /// Sides of the images at which shapes are inferred are at least this, pixels: more than any padding or crop in sight.
 const MIN_PROBE_PX: usize = 2048;
@@ -59,8 +59,8 @@ impl Grids {
             );
         };
         let name = input.name.as_deref().unwrap_or_default();
-        let channels = match declared_extents(input).as_deref() {
-            Some([_, channels, _, _]) => channels.unwrap_or(DEFAULT_CHANNELS),
+        let channels = match ImageAxes::of(input) {
+            Some(axes) if !axes.channels_last => axes.channels.unwrap_or(DEFAULT_CHANNELS),
             _ => {
                 return Err(format!(
                     "input `{name}` does not have four axes [N, C, height, width]"

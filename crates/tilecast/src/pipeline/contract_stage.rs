@@ -225,8 +225,13 @@ fn swept(
     cut.model.save(&path)?;
     let model = Model::load(&path)?;
     let sha256 = model_sha256(&model);
-    let runner = SweptRunner::new(engine, model, cut.contract.clone(), linted.job.value_range)
-        .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
+    let runner = SweptRunner::new(
+        engine,
+        model,
+        cut.contract.clone(),
+        linted.job.feeding.value_range,
+    )
+    .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
     let peak_bytes = peaks(sizes, |size| {
         let plan = TilePlan::new(&geometry.request(size, None)).ok()?;
         let session = runner.session(&plan, planes).ok()?;

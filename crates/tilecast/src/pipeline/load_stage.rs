@@ -1,17 +1,18 @@
 //! Stage 1: everything that the recipe names is found, read and resolved before anything is computed.
 
 use tilecast_onnx::Model;
-use tilecast_tile::ValueRange;
 
 use super::settings;
+use crate::Failure;
 use crate::artifact::ArtifactRequest;
 use crate::context::Context;
-use crate::identity::sha256;
+use crate::feed::Feeding;
+use crate::identity::{file_facts, file_name, sha256};
 use crate::images::{ImageSet, find_images, split};
+use crate::provenance::Provenance;
 use crate::recipe::LoadedRecipe;
-use crate::report::Gates;
+use crate::report::{FileFacts, Gates};
 use crate::stages::StageClock;
-use crate::{Failure, FailureKind};
 
 /// A recipe whose model and images exist.
 pub(super) struct LoadedJob {
@@ -20,7 +21,11 @@ pub(super) struct LoadedJob {
     pub(super) model_sha256: String,
     pub(super) images: ImageSet,
     pub(super) artifacts: Vec<(ArtifactRequest, Gates)>,
-    pub(super) value_range: ValueRange,
+    pub(super) feeding: Feeding,
+    /// The calibration images by content, in their order.
+    pub(super) calibration_facts: Vec<FileFacts>,
+    /// What is written into every artifact.
+    pub(super) provenance: Provenance,
 }
 
 impl LoadedJob {
@@ -47,18 +52,28 @@ pub(super) fn load(
             .iter()
             .map(|a| Ok((settings::artifact(a)?, settings::gates(&a.gate))))
             .collect::<Result<Vec<_>, Failure>>()?;
-        let [low, high] = spec.preprocess.range;
-        let value_range = ValueRange::new(low as f32, high as f32)
-            .map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
         let model = Model::load(&spec.model)?;
+        let feeding = Feeding::new(Some(&spec.preprocess), &model)?;
         let calibration = &spec.calibration;
         let images = find_images(&calibration.images, calibration.references.as_deref())?;
+        let images = split(images, calibration.holdout)?;
+        let calibration_facts = images
+            .calibration
+            .iter()
+            .map(|image| file_facts(&image.path))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let facts = FileFacts {
+            name: file_name(model.path()),
+            sha256: sha256(&model.to_bytes()),
+        };
         Ok(LoadedJob {
-            images: split(images, calibration.holdout)?,
-            model_sha256: sha256(&model.to_bytes()),
+            provenance: Provenance::new(&recipe, &facts, &calibration_facts),
+            calibration_facts,
+            images,
+            model_sha256: facts.sha256,
             model,
             artifacts,
-            value_range,
+            feeding,
             recipe,
         })
     })

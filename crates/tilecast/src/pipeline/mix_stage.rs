@@ -108,8 +108,8 @@ fn mix_one(
         let model = &calibrated.prepared.targets[target].prepared.model;
         let evidence = calibrated.evidence[target].as_ref();
         let rewritten = request.rewrite(model, &plan, &ranges, evidence)?;
-        let fp32 = &calibrated.prepared.linted.job.model;
-        validated.saved.files[index] = write_artifact(fp32, &request, &rewritten.0, folder)?;
+        let job = &calibrated.prepared.linted.job;
+        validated.saved.files[index] = write_artifact(job, &request, &rewritten.0, folder)?;
         validated.saved.rewritten.models[index] = rewritten;
         validated.saved.rewritten.calibrated.plans[index] = plan;
         validate_again(validated, index, engine, clock, cx)?;

@@ -23,6 +23,7 @@ use crate::report::{
     TilingFacts, Tool, report_to_junit, report_to_summary, to_html, to_markdown,
 };
 use crate::stages::StageClock;
+use crate::sums::write_sums;
 use crate::verbs::inspect::{TILE_SIDES, count_parameters, fitting_tiers, predict_peaks};
 use crate::{Failure, FailureKind};
 
@@ -183,6 +184,8 @@ pub(super) fn report(
     settings
         .judging
         .write(|| report_to_junit(&report), || report_to_summary(&report))?;
+    let artifacts = report.artifacts.iter().map(|a| a.path.as_str());
+    write_sums(folder, artifacts.chain(REPORT_FILES))?;
     Ok(report)
 }
 

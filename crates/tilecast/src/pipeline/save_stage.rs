@@ -4,12 +4,14 @@ use std::path::Path;
 
 use tilecast_onnx::Model;
 
+use super::load_stage::LoadedJob;
 use super::rewrite_stage::RewrittenJob;
 use crate::artifact::{ArtifactRequest, at_fixed_size};
 use crate::context::{Context, Event};
 use crate::identity::sha256;
 use crate::report::REPORT_FILES;
 use crate::stages::StageClock;
+use crate::sums::SUMS_FILE;
 use crate::{Failure, FailureKind};
 
 /// A job whose artifacts are files.
@@ -45,13 +47,13 @@ pub(super) fn save(
             )
         })?;
         // A report describes the artifacts beside it; from here on those of an earlier run are replaced.
-        for name in REPORT_FILES {
+        for name in REPORT_FILES.into_iter().chain([SUMS_FILE]) {
             remove(&folder.join(name))?;
         }
         let mut files = Vec::new();
         for ((request, _), (model, _)) in job.artifacts.iter().zip(&rewritten.models) {
             cx.check()?;
-            files.push(write_artifact(&job.model, request, model, folder)?);
+            files.push(write_artifact(job, request, model, folder)?);
             cx.emit(&Event::Progress { done: files.len() });
         }
         Ok::<_, Failure>(files)
@@ -76,23 +78,27 @@ fn remove(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// The file cannot be written or read.
 pub(super) fn write_artifact(
-    fp32: &Model,
+    job: &LoadedJob,
     request: &ArtifactRequest,
     model: &Model,
     folder: &Path,
 ) -> Result<SavedArtifact, Failure> {
-    let stem = fp32.path().file_stem().unwrap_or_default();
-    let stem = format!("{}-{}", stem.to_string_lossy(), request.name);
-    let [file_name, contract_name, swept_name] =
-        ["onnx", "tiling.json", "swept.onnx"].map(|extension| format!("{stem}.{extension}"));
+    let file_name = artifact_file_name(&job.model, request);
+    let stem = file_name.trim_end_matches(".onnx");
+    let [contract_name, swept_name] =
+        ["tiling.json", "swept.onnx"].map(|extension| format!("{stem}.{extension}"));
     for name in [&contract_name, &swept_name] {
         remove(&folder.join(name))?;
     }
     let path = folder.join(&file_name);
-    match request.shape {
-        Some(size) => at_fixed_size(model, size)?.save(&path)?,
-        None => model.save(&path)?,
+    let mut written = match request.shape {
+        Some(size) => at_fixed_size(model, size)?,
+        None => model.clone(),
+    };
+    if !request.strip_metadata {
+        job.provenance.write_into(&mut written, &request.name);
     }
+    written.save(&path)?;
     let model = Model::load(&path)?;
     Ok(SavedArtifact {
         file_name,
@@ -101,4 +107,36 @@ pub(super) fn write_artifact(
         sha256: sha256(&model.to_bytes()),
         model,
     })
+}
+
+/// `<model>-<artifact>.onnx`, without characters that some file systems do not take.
+pub(super) fn artifact_file_name(fp32: &Model, request: &ArtifactRequest) -> String {
+    let stem = fp32.path().file_stem().unwrap_or_default();
+    let stem = portable(&stem.to_string_lossy());
+    format!("{stem}-{}.onnx", request.name)
+}
+
+/// The name with `_` for what Windows refuses in names of files.
+fn portable(name: &str) -> String {
+    const REFUSED: &str = "<>:\"/\\|?*";
+    name.chars()
+        .map(|c| {
+            if c.is_control() || REFUSED.contains(c) {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_by_every_file_system() {
+        assert_eq!(portable("net:v2 \"best\"?"), "net_v2 _best__");
+        assert_eq!(portable("Rausch-frei.größer"), "Rausch-frei.größer");
+    }
 }

@@ -52,6 +52,7 @@ pub(super) fn time(
     let speed = clock.run(cx, "time", "runs", 0, || {
         measure(
             &engine,
+            &job.feeding,
             linted.model(),
             &candidates,
             &job.images.holdout,

@@ -127,7 +127,7 @@ pub(super) fn compare_options(saved: &SavedJob) -> CompareOptions<'_> {
         tile_px: Some(job.tile_px()),
         memory_bytes: job.memory_bytes(),
         sweeping: linted.sweeping.as_ref(),
-        value_range: job.value_range,
+        value_range: job.feeding.value_range,
         looks: Some(Looks {
             pictures: true,
             error_maps: None,
@@ -166,7 +166,7 @@ fn find_non_finite(
         analysis: Some(prepared.linted.geometry.analysis()),
         tile_px: Some(job.tile_px()),
         memory_bytes: job.memory_bytes(),
-        value_range: job.value_range,
+        value_range: job.feeding.value_range,
     };
     let total = 2 * count_observed_tiles(images, &options)?;
     clock.run(cx, "find non-finite nodes", "tiles", total, || {

@@ -6,7 +6,7 @@ use super::error::Problem;
 use super::tree::Node;
 use super::{ArtifactPrecision, Color, Layout, Recipe, TileMode};
 
-const LAYOUTS: &[Layout] = &[Layout::Nchw];
+const LAYOUTS: &[Layout] = &[Layout::Nchw, Layout::Nhwc];
 const COLORS: &[Color] = &[Color::Rgb];
 const PRECISIONS: &[ArtifactPrecision] = &[
     ArtifactPrecision::Fp16,

@@ -156,6 +156,7 @@ fn plain_words(expected: &dyn Expected) -> String {
         "a nonzero u32" => format!("a whole number from 1 to {}", u32::MAX),
         "a boolean" => "`true` or `false`".to_owned(),
         "a sequence" => "a list".to_owned(),
+        "a map" => "a map of keys".to_owned(),
         "a string" => "a text".to_owned(),
         "path string" => "a path".to_owned(),
         "an array of length 2" => "a list of 2 numbers".to_owned(),

@@ -26,6 +26,8 @@ pub struct LoadedRecipe {
     pub folder: PathBuf,
     /// The file as it was read, without a byte order mark and without the `--set` arguments.
     pub text: String,
+    /// The `--set` arguments, as typed.
+    pub overrides: Vec<String>,
 }
 
 impl LoadedRecipe {
@@ -101,6 +103,7 @@ impl LoadedRecipe {
                 folder.to_owned()
             },
             text: text.to_owned(),
+            overrides: overrides.to_vec(),
         })
     }
 }

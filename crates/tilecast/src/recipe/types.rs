@@ -1,5 +1,6 @@
 //! The keys of a recipe. Comments on the fields are the descriptions of the JSON schema and the help of error messages.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -71,6 +72,10 @@ pub struct Preprocess {
     pub mean: Option<[f64; 3]>,
     /// Standard deviation per channel, divided by after subtracting `mean`. Optional.
     pub std: Option<[f64; 3]>,
+    /// Values of the model's inputs beside the image, by name: a number is given as it is, a map of the image's size has
+    /// it at every position. For example `{ sigma: 0.1 }`. Default: none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, f64>,
 }
 
 /// One model to write. Its file is `<model>-<name>.onnx`.
@@ -218,6 +223,7 @@ impl Default for Preprocess {
             range: [0.0, 1.0],
             mean: None,
             std: None,
+            inputs: BTreeMap::new(),
         }
     }
 }

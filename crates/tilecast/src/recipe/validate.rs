@@ -50,6 +50,12 @@ pub(super) fn validate(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
         let message = format!("`preprocess.range`: [{black}, {white}] is not ascending");
         return refuse("preprocess.range", message);
     }
+    for (name, value) in &recipe.preprocess.inputs {
+        if !(*value as f32).is_finite() {
+            let path = format!("preprocess.inputs.{name}");
+            return refuse(&path, format!("`{path}`: {value} is no value for an input"));
+        }
+    }
     let tile_px = recipe.tiling.validate_tile;
     if tile_px < MIN_VALIDATE_TILE_PX {
         let message = format!(

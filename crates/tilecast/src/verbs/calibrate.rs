@@ -9,16 +9,17 @@ use tilecast_analysis::analyze;
 use tilecast_exec::TractEngine;
 use tilecast_onnx::Model;
 use tilecast_passes::{Pins, Precision, SimplifyOptions};
-use tilecast_tile::ValueRange;
 
 use super::convert::{check_output_folder, find_target};
 use crate::calibrate::{CalibrateOptions, calibrate as observe, count_tiles};
 use crate::calibration_file::{CalibrationFile, Origin, Part};
 use crate::context::Context;
+use crate::feed::Feeding;
 use crate::identity::{file_facts, sha256};
 use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
 use crate::prepare::rewrite;
+use crate::recipe::Preprocess;
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
 
@@ -41,6 +42,8 @@ pub struct CalibrateSettings {
     pub simplify: bool,
     /// Whether values are counted in bins; without, the table serves min-max ranges alone.
     pub bins: bool,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
     /// The share of the images to observe; without it all of them.
     pub shard: Option<Shard>,
 }
@@ -169,6 +172,7 @@ pub fn calibrate(
         .with_help("there is nothing to calibrate"));
     }
     let analysis = analyze(&model).ok();
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &original)?;
     let options = CalibrateOptions {
         values,
         bins: settings.bins,
@@ -176,17 +180,24 @@ pub fn calibrate(
         analysis: analysis.as_ref(),
         tile_px: Some(settings.tile_px),
         memory_bytes: settings.memory_bytes,
-        value_range: ValueRange::UNIT,
+        value_range: feeding.value_range,
     };
     let total = count_tiles(&images, &options)?;
     let table = clock.run(cx, "calibrate", "tiles", total, || {
-        observe(&engine, &model, &images, &options, &AtomicUsize::new(0), cx)
+        let fed = feeding.engine(&engine);
+        observe(&fed, &model, &images, &options, &AtomicUsize::new(0), cx)
     })?;
     let facts = images
         .iter()
         .map(|image| file_facts(&image.path))
         .collect::<Result<_, Failure>>()?;
-    let origin = Origin::new(&original, target.name, settings.simplify, settings.tile_px);
+    let origin = Origin::new(
+        &original,
+        target.name,
+        settings.simplify,
+        settings.preprocess.as_ref(),
+        settings.tile_px,
+    );
     let file = CalibrationFile::new(origin, part, facts, table.statistics);
     outcome(
         &file,

@@ -13,17 +13,18 @@ use tilecast_passes::{
     SimplifyOptions, TARGETS, Target, target_by_name,
 };
 use tilecast_quant::{EstimateError, RangeEstimator, ValueStatistics, estimator_by_name};
-use tilecast_tile::ValueRange;
 
 use crate::artifact::{ArtifactRequest, fold_shapes};
 use crate::bind::bind;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
 use crate::calibration_file::CalibrationFile;
 use crate::context::{Context, Event};
+use crate::feed::Feeding;
 use crate::finite::{FiniteCheck, observe_all};
 use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
 use crate::prepare::{prepare, raise_opset_for};
+use crate::recipe::Preprocess;
 use crate::report::{PlannedNode, PredictionFacts, PrepareFacts};
 use crate::stages::StageClock;
 use crate::{Failure, FailureKind};
@@ -51,6 +52,8 @@ pub struct ConvertSettings {
     pub tile_px: usize,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
     /// Whether the model is simplified for the target first, as the main job does.
     pub simplify: bool,
     /// Whether inputs and outputs get the precision too, all but those named in `keep_io`.
@@ -134,6 +137,8 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     request.io = io_types(settings, &original)?;
     request.strip_metadata = settings.strip_metadata;
     let engine = TractEngine::new();
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &original)?;
+    let fed = feeding.engine(&engine);
     let mut clock = StageClock::default();
     let (model, prepare) = prepared(settings, original, &request, &engine, &mut clock, cx)?;
     cx.check()?;
@@ -151,7 +156,8 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
         &model,
         request.computes_in_half(),
         needed,
-        &engine,
+        &feeding,
+        &fed,
         &mut clock,
         cx,
     )?;
@@ -172,7 +178,9 @@ pub fn convert(settings: &ConvertSettings, cx: &Context<'_>) -> Result<ConvertOu
     let finite = match settings.check {
         Check::Skip => None,
         _ if !request.computes_in_half() => None,
-        _ => check_finite(settings, &model, &converted, &seen, &engine, &mut clock, cx)?,
+        _ => check_finite(
+            settings, &model, &converted, &seen, &feeding, &engine, &mut clock, cx,
+        )?,
     };
     // Last: what comes before runs tiles of any size.
     let mut converted = converted;
@@ -291,11 +299,16 @@ struct Seen {
     evidence: Option<RangeEvidence>,
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of it is what a calibration is"
+)]
 fn observe(
     settings: &ConvertSettings,
     model: &Model,
     computes_in_half: bool,
     values: Vec<String>,
+    feeding: &Feeding,
     engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
@@ -321,7 +334,7 @@ fn observe(
     let options = CalibrateOptions {
         values,
         study,
-        ..calibrate_options(settings, analysis.as_ref())
+        ..calibrate_options(settings, feeding, analysis.as_ref())
     };
     let total = count_tiles(&images, &options)?;
     let table = clock.run(cx, "calibrate", "tiles", total, || {
@@ -351,7 +364,12 @@ fn known_statistics(
         .with_help("name a folder of images with --calibration DIR"));
     }
     let table = CalibrationFile::read(path)?;
-    table.check_made_for(original, &settings.target, settings.simplify)?;
+    table.check_made_for(
+        original,
+        &settings.target,
+        settings.simplify,
+        settings.preprocess.as_ref(),
+    )?;
     if estimator.needs_bins() && !table.has_bins() {
         return Err(Failure::new(
             FailureKind::Usage,
@@ -364,6 +382,7 @@ fn known_statistics(
 
 fn calibrate_options<'a>(
     settings: &ConvertSettings,
+    feeding: &Feeding,
     analysis: Option<&'a TilingAnalysis>,
 ) -> CalibrateOptions<'a> {
     CalibrateOptions {
@@ -373,16 +392,18 @@ fn calibrate_options<'a>(
         analysis,
         tile_px: Some(settings.tile_px),
         memory_bytes: settings.memory_bytes,
-        value_range: ValueRange::UNIT,
+        value_range: feeding.value_range,
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "all of it is what a check is")]
 /// Runs the converted model on what it was calibrated on, or on noise, and looks at every node.
 fn check_finite(
     settings: &ConvertSettings,
     model: &Model,
     converted: &Model,
     seen: &Seen,
+    feeding: &Feeding,
     engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
@@ -390,11 +411,12 @@ fn check_finite(
     let check = match &seen.evidence {
         Some(before) => {
             let analysis = analyze(model).ok();
-            let options = calibrate_options(settings, analysis.as_ref());
+            let options = calibrate_options(settings, feeding, analysis.as_ref());
             let total = count_tiles(&seen.images, &options)?;
             let found = clock.run(cx, "check", "tiles", total, || {
                 let done = AtomicUsize::new(0);
-                observe_all(engine, converted, &seen.images, &options, &done, cx)
+                let fed = feeding.engine(engine);
+                observe_all(&fed, converted, &seen.images, &options, &done, cx)
             })?;
             FiniteCheck::new("calibration images", converted, &found, before)
         }

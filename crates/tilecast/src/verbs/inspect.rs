@@ -7,7 +7,7 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, SessionOptions, TractEngine};
 use tilecast_onnx::proto::{DimValue, TypeValue, ValueInfoProto};
-use tilecast_onnx::{DataType, Model};
+use tilecast_onnx::{DataType, ImageAxes, Model};
 
 use crate::Failure;
 use crate::bind::bind;
@@ -200,10 +200,7 @@ pub(crate) fn predict_peaks(
     let [input] = inputs.as_slice() else {
         return Ok(peaks);
     };
-    let Some(channels) = port(input)
-        .shape
-        .get(1)
-        .and_then(|c| c.parse::<usize>().ok())
+    let Some((axes, channels)) = ImageAxes::of(input).and_then(|axes| Some((axes, axes.channels?)))
     else {
         return Ok(peaks);
     };
@@ -218,7 +215,7 @@ pub(crate) fn predict_peaks(
         let aligned = side.next_multiple_of(alignment_px);
         let name = input.name.clone().unwrap_or_default();
         let options = SessionOptions {
-            input_shapes: vec![(name, vec![1, channels, aligned, aligned])],
+            input_shapes: vec![(name, axes.dims(channels, [aligned; 2]).to_vec())],
             observe: Vec::new(),
             ..SessionOptions::default()
         };

@@ -6,14 +6,15 @@ use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::{
-    Alpha, Colour, PixelFormat, SampleType, Size, TilePlan, TiledRunner, ValueRange,
-    resident_rows_bytes,
+    Alpha, Colour, PixelFormat, SampleType, Size, TilePlan, TiledRunner, resident_rows_bytes,
 };
 
 use crate::Failure;
 use crate::context::Context;
 use crate::engines::EngineChoice;
+use crate::feed::Feeding;
 use crate::geometry::Geometry;
+use crate::recipe::Preprocess;
 use crate::tiles::{ImageMemory, Tiler};
 
 /// What to plan for.
@@ -29,6 +30,8 @@ pub struct PlanSettings {
     pub memory_bytes: u64,
     /// Engine that will run the model.
     pub engine: EngineChoice,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
 }
 
 /// The tiles; the JSON document of `plan`.
@@ -89,7 +92,9 @@ pub fn plan(settings: &PlanSettings, cx: &Context<'_>) -> Result<PlanOutcome, Fa
     let engine = settings.engine.open()?;
     let model = Model::load(&settings.model)?;
     let geometry = Geometry::new(analyze(&model)?)?;
-    let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?;
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &model)?;
+    let fed = feeding.engine(engine.as_ref());
+    let runner = TiledRunner::new(&fed, &model, feeding.value_range)?;
     let image_px = Size {
         height: settings.height,
         width: settings.width,

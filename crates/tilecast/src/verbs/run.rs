@@ -9,14 +9,15 @@ use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::{
     ChosenTiles, ImageReader, ImageTarget, ProcessMemory, ReadLimits, RowSource, RunControl,
-    RunRowsError, Size, TilePlan, TiledRunner, ValueRange, Wiring, check_image_target,
-    format_in_file, list_images, resident_rows_bytes, write_rows, writer_resident_bytes,
+    RunRowsError, Size, TilePlan, TiledRunner, Wiring, check_image_target, format_in_file,
+    list_images, resident_rows_bytes, write_rows, writer_resident_bytes,
 };
 
 use crate::context::{Context, Event};
 use crate::engines::EngineChoice;
+use crate::feed::Feeding;
 use crate::geometry::Geometry;
-use crate::recipe::Sweeps;
+use crate::recipe::{Preprocess, Sweeps};
 use crate::tiled::Sweeping;
 use crate::tiles::{ImageMemory, Tiler};
 use crate::windows::Windowed;
@@ -50,6 +51,8 @@ pub struct RunSettings {
     pub memory_bytes: u64,
     /// Engine that runs the model.
     pub engine: EngineChoice,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
 }
 
 /// What was done.
@@ -120,6 +123,8 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
         None => (model, analysis),
     };
     let geometry = Geometry::new(analysis)?;
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &model)?;
+    let fed = feeding.engine(engine.as_ref());
     let jobs = jobs(&settings.input, &settings.output)?;
     for (_, output) in &jobs {
         check_image_target(output)?;
@@ -130,16 +135,10 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     };
     if let Some(sweeping) = &sweeping {
         return super::run_swept::run(
-            settings,
-            engine.as_ref(),
-            &model,
-            &geometry,
-            sweeping,
-            &jobs,
-            cx,
+            settings, &fed, &feeding, &model, &geometry, sweeping, &jobs, cx,
         );
     }
-    let runner = TiledRunner::new(engine.as_ref(), &model, ValueRange::UNIT)?;
+    let runner = TiledRunner::new(&fed, &model, feeding.value_range)?;
     let tiler = Tiler::new(&runner, &geometry, cx)?;
     let is_exact = geometry.analysis().tiling_class.is_exact() && !is_other_network;
     let mut images = Vec::new();

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use tilecast_exec::Engine;
 use tilecast_onnx::Model;
-use tilecast_tile::{ProcessMemory, RunControl, ValueRange, read_image, write_image};
+use tilecast_tile::{ProcessMemory, RunControl, read_image, write_image};
 
 use super::run::{RunImage, RunOutcome, RunSettings, TileSelection};
 use crate::Failure;
 use crate::context::{Context, Event};
+use crate::feed::Feeding;
 use crate::geometry::Geometry;
 use crate::tiled::{ImageRunner, Sweeping, equivalence};
 
@@ -21,9 +22,14 @@ const DEFAULT_SIDE_PX: usize = 512;
 ///
 /// # Errors
 /// A file cannot be read or written, a tile cannot be run, or the user interrupts.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of it is what a run over images is"
+)]
 pub(super) fn run(
     settings: &RunSettings,
     engine: &dyn Engine,
+    feeding: &Feeding,
     model: &Model,
     geometry: &Geometry,
     sweeping: &Sweeping,
@@ -39,7 +45,7 @@ pub(super) fn run(
         engine,
         model,
         Some(sweeping),
-        ValueRange::UNIT,
+        feeding.value_range,
         settings.memory_bytes,
     )?;
     let n_local = sweeping.facts().left_out.len();
@@ -48,7 +54,7 @@ pub(super) fn run(
     for (input, output) in images {
         cx.check()?;
         let start = Instant::now();
-        let image = read_image(input)?;
+        let image = read_image(input)?.with_planes(Some(runner.planes()));
         let plan = geometry
             .plan(image.size(), Some(side_px))
             .map_err(|f| f.about(input.display()))?;

@@ -10,17 +10,18 @@ use tilecast_exec::{Engine, LibrarySearch, TractEngine};
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_passes::{Precision, PrecisionPlan, SimplifyOptions};
 use tilecast_quant::{Range, estimator_by_name};
-use tilecast_tile::ValueRange;
 
 use super::convert::{check_output_folder, find_target};
 use crate::artifact::ArtifactRequest;
 use crate::calibrate::{CalibrateOptions, calibrate, count_tiles, ranges};
 use crate::compare::CompareOptions;
 use crate::context::{Context, Event};
+use crate::feed::Feeding;
 use crate::geometry::Geometry;
 use crate::images::{ImageFile, ImageSet, find_images, split};
 use crate::pipeline::default_artifact;
 use crate::prepare::prepare;
+use crate::recipe::Preprocess;
 use crate::report::Gates;
 use crate::sensitivity::{MixturePoint, NodeSensitivity, Probe};
 use crate::speed::{Candidate, Latency, SpeedReport, measure as measure_speed, open};
@@ -42,6 +43,8 @@ pub struct SensitivitySettings {
     pub tile_px: usize,
     /// Most bytes that tiles in flight may take together.
     pub memory_bytes: u64,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
     /// Where the document is kept, beside being printed.
     pub output: Option<PathBuf>,
     /// Where ONNX Runtime may be, in which mixtures are timed.
@@ -102,6 +105,8 @@ pub fn sensitivity(
     let geometry = Geometry::new(analyze(&original)?)?;
     let request = default_artifact(Precision::Int8, target);
     let engine = TractEngine::new();
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &original)?;
+    let fed = feeding.engine(&engine);
     let clock = &mut StageClock::default();
     let model = clock
         .run(cx, "prepare", "targets", 0, || {
@@ -115,7 +120,7 @@ pub fn sensitivity(
         .model;
     let plan = request.plan(&model, settings.tile_px);
     let ranges = calibrated(
-        settings, &model, &request, &plan, &images, &geometry, &engine, clock, cx,
+        settings, &model, &request, &plan, &images, &geometry, &feeding, &fed, clock, cx,
     )?;
     let samples = images.holdout.iter().map(|file| {
         let sample = file.read_both()?.middle(settings.tile_px, geometry.scale());
@@ -123,7 +128,7 @@ pub fn sensitivity(
     });
     let samples = samples.collect::<Result<Vec<_>, _>>()?;
     let probe = Probe {
-        engine: &engine,
+        engine: &fed,
         model: &model,
         request: &request,
         plan: &plan,
@@ -135,7 +140,7 @@ pub fn sensitivity(
             tile_px: None,
             memory_bytes: settings.memory_bytes,
             sweeping: None,
-            value_range: ValueRange::UNIT,
+            value_range: feeding.value_range,
             looks: None,
             whole_reference: None,
         },
@@ -143,7 +148,9 @@ pub fn sensitivity(
     let nodes = clock.run(cx, "rank nodes", "nodes", probe.n_candidates(), || {
         probe.rank(cx)
     })?;
-    let (points, speed) = front(&probe, &nodes, settings, &original, &images, clock, cx)?;
+    let (points, speed) = front(
+        &probe, &nodes, settings, &feeding, &original, &images, clock, cx,
+    )?;
     let all_int8_db = points.first().and_then(|p| p.psnr_db);
     let mixtures = points
         .into_iter()
@@ -176,11 +183,16 @@ pub fn sensitivity(
     Ok(outcome)
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of it is what a measurement is"
+)]
 /// Mixtures along the ranking, measured and, where the machine has ONNX Runtime, timed against the FP32 model.
 fn front(
     probe: &Probe<'_>,
     nodes: &[NodeSensitivity],
     settings: &SensitivitySettings,
+    feeding: &Feeding,
     original: &Model,
     images: &ImageSet,
     clock: &mut StageClock,
@@ -223,6 +235,7 @@ fn front(
         };
         measure_speed(
             &engine,
+            feeding,
             original,
             &candidates,
             &images.holdout,
@@ -245,6 +258,7 @@ fn calibrated(
     plan: &PrecisionPlan,
     images: &ImageSet,
     geometry: &Geometry,
+    feeding: &Feeding,
     engine: &dyn Engine,
     clock: &mut StageClock,
     cx: &Context<'_>,
@@ -256,7 +270,7 @@ fn calibrated(
         analysis: Some(geometry.analysis()),
         tile_px: Some(settings.tile_px),
         memory_bytes: settings.memory_bytes,
-        value_range: ValueRange::UNIT,
+        value_range: feeding.value_range,
     };
     let total = count_tiles(&images.calibration, &options)?;
     let table = clock.run(cx, "calibrate", "tiles", total, || {

@@ -7,16 +7,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
-use tilecast_tile::ValueRange;
 
 use crate::baseline::Figures;
 use crate::compare::{CompareOptions, Looks, compare, count_tiles};
 use crate::context::Context;
 use crate::engines::EngineChoice;
+use crate::feed::Feeding;
 use crate::geometry::Geometry;
 use crate::images::find_images;
 use crate::judging::Judging;
-use crate::recipe::Sweeps;
+use crate::recipe::{Preprocess, Sweeps};
 use crate::report::{
     BaselineReport, Gates, Quality, TilingFacts, verification_to_junit, verification_to_summary,
 };
@@ -47,6 +47,8 @@ pub struct VerifySettings {
     pub memory_bytes: u64,
     /// Engine that runs both models.
     pub engine: EngineChoice,
+    /// How pixels and other inputs reach the model; `None` for images in [0, 1] and the layout that the model declares.
+    pub preprocess: Option<Preprocess>,
     /// What the candidate must meet.
     pub gates: Gates,
     /// What it is compared with, and files for the verdict.
@@ -97,6 +99,8 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     }
     let reference = Model::load(&settings.reference)?;
     let candidate = Model::load(&settings.candidate)?;
+    let feeding = Feeding::new(settings.preprocess.as_ref(), &reference)?;
+    let fed = feeding.engine(engine.as_ref());
     let images = find_images(&settings.images, settings.references.as_deref())?;
     let analysis = analyze(&reference)?;
     let windowed = match settings.local_window {
@@ -123,7 +127,7 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         tile_px: settings.tile_px,
         memory_bytes: settings.memory_bytes,
         sweeping: sweeping.as_ref(),
-        value_range: ValueRange::UNIT,
+        value_range: feeding.value_range,
         looks: Some(Looks {
             pictures: false,
             error_maps: settings.error_maps.as_deref(),
@@ -132,7 +136,7 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     };
     let total = count_tiles(&images, 1, &options)?;
     let compared = StageClock::default().run(cx, "verify", "tiles", total, || {
-        compare(engine.as_ref(), tiled, &[&candidate], &images, &options, cx)
+        compare(&fed, tiled, &[&candidate], &images, &options, cx)
     })?;
     let mut quality = Quality::new(&compared, 0, &settings.gates);
     let bytes = candidate.stored_bytes() as usize;

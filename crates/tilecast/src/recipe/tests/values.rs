@@ -272,11 +272,6 @@ fn codes_that_no_rule_has_are_refused_with_a_suggestion() {
 fn values_that_are_not_built_are_refused_by_name() {
     for (from, to, message) in [
         (
-            "layout: nchw",
-            "layout: nhwc",
-            "8:23: `layout: nhwc` is not built yet; use nchw",
-        ),
-        (
             "color: rgb",
             "color: bgr",
             "8:36: `color: bgr` is not built yet; use rgb",

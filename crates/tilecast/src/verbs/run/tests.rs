@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tilecast_exec::TractEngine;
 use tilecast_tile::{
     Alpha, Colour, Exif, ExifDirectory, ExifField, Metadata, PixelFormat, PlanarImage, SampleType,
-    read_image, write_image,
+    ValueRange, read_image, write_image,
 };
 
 use super::*;
@@ -32,6 +32,7 @@ fn run_file(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> R
         tiles,
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
+        preprocess: None,
     };
     let never = AtomicBool::new(false);
     let outcome = run(&settings, &Context::new(&Silent, &never)).unwrap();
