@@ -32,6 +32,8 @@ fn run(folder: &Path, model: &str, lint: &str) -> Result<Quantized, Failure> {
         recipe,
         out: Some(folder.join("out")),
         overrides: Vec::new(),
+        cache: None,
+        judging: tilecast::Judging::default(),
         onnxruntime: LibrarySearch::default(),
     };
     quantize(&settings, &Context::new(&Silent, &NEVER))
@@ -83,6 +85,9 @@ fn batch_norms_in_training_mode_are_frozen_where_the_recipe_says_so() {
             local_window: None,
             memory_bytes: 2 << 30,
             engine: EngineChoice::Tract,
+            preprocess: None,
+            judging: tilecast::Judging::default(),
+            error_maps: None,
             gates: Gates {
                 min_psnr_db: Some(50.0),
                 ..Gates::default()
