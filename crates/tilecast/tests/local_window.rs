@@ -93,6 +93,9 @@ fn what_windows_cost_is_measured_against_the_whole_image() {
             local_window: window_px.and_then(NonZeroU32::new),
             memory_bytes: 2 << 30,
             engine: EngineChoice::Tract,
+            preprocess: None,
+            judging: tilecast::Judging::default(),
+            error_maps: None,
             gates: Gates::default(),
         };
         let verified = verify(&settings, &Context::new(&Silent, &never)).unwrap();
