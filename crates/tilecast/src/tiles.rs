@@ -14,8 +14,9 @@ use crate::verbs::plan::PlannedMemory;
 /// Sides of the two tiles from which all others are predicted, pixels, before they are aligned.
 const STUDIED_PX: [usize; 2] = [128, 256];
 
-/// Tiles are chosen for this share of the memory: a prediction may be off by a tenth, and the limit is to hold.
-const USED_SHARE: (u64, u64) = (9, 10);
+/// Tiles are chosen for this share of the memory: what the allocator holds back depends on timing, a busy machine takes a
+/// tenth more than was predicted, and the limit is to hold.
+const USED_SHARE: (u64, u64) = (17, 20);
 
 /// No tile is smaller than this for the sake of memory, pixels.
 const SMALLEST_PX: usize = 128;
@@ -153,7 +154,7 @@ impl<'a> Tiler<'a> {
         decisions(chosen, &self.study, rayon::current_num_threads())
     }
 
-    /// The tiles of least work, for nine tenths of `budget_bytes`.
+    /// The tiles of least work, for 85 % of `budget_bytes`.
     ///
     /// # Errors
     /// Nothing fits, or the image cannot be cut.
