@@ -19,6 +19,7 @@ mod simplify;
 mod statistics;
 mod stream;
 mod sweeps;
+mod tile;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -90,6 +91,13 @@ const BENCHMARKS: &[Benchmark] = &[
         page: None,
         rounds: 1,
         run: stream::run,
+    },
+    Benchmark {
+        name: "tile",
+        summary: "time and memory of `run` on 24 megapixels, beside onnxruntime in a Python loop over the same tiles",
+        page: Some("docs/run.md"),
+        rounds: 3,
+        run: tile::run,
     },
 ];
 

@@ -74,6 +74,8 @@ pub struct TileChoice<'a> {
     pub fixed_bytes: u64,
     /// Bytes of a tile in flight.
     pub tile: TileMemory,
+    /// See [`TilePlan::with_ramp`].
+    pub ramp_px: usize,
     /// Bytes of image rows in memory with a plan.
     pub rows: &'a dyn Fn(&TilePlan) -> u64,
     /// Most tiles at the same time.
@@ -174,7 +176,9 @@ impl TileChoice<'_> {
             height: self.side_of(image.height, n_down)?,
             width: self.side_of(image.width, n_across)?,
         };
-        let plan = TilePlan::with_tile_size(&self.request, Some(tile)).ok()?;
+        let plan = TilePlan::with_tile_size(&self.request, Some(tile))
+            .and_then(|plan| plan.with_ramp(self.ramp_px))
+            .ok()?;
         (plan.n_tile_rows() == n_down && plan.n_columns() == n_across).then_some(plan)
     }
 
@@ -218,12 +222,13 @@ impl TileChoice<'_> {
     fn fallback(&self) -> Result<ChosenTiles, ChooseTilesError> {
         let n_workers = self.max_workers.max(1);
         let side = fallback_side(self.budget_bytes / n_workers as u64);
-        let minimum = 2 * self.request.halo_px.unwrap_or(0) + self.request.alignment_px;
+        let core = self.request.alignment_px.max(self.ramp_px);
+        let minimum = 2 * self.request.halo_px.unwrap_or(0) + core;
         let tile = Size {
             height: side.max(minimum),
             width: side.max(minimum),
         };
-        let plan = TilePlan::with_tile_size(&self.request, Some(tile))?;
+        let plan = TilePlan::with_tile_size(&self.request, Some(tile))?.with_ramp(self.ramp_px)?;
         Ok(self.weigh(plan, n_workers.min(plan.n_tiles())))
     }
 }
@@ -279,6 +284,7 @@ mod tests {
                 bytes_per_px: 500.0,
                 fixed_bytes: 0.0,
             },
+            ramp_px: 0,
             rows: &rows,
             max_workers,
         }
@@ -347,6 +353,7 @@ mod tests {
             budget_bytes: 512 * MIB,
             fixed_bytes: 0,
             tile: TileMemory::Unknown,
+            ramp_px: 0,
             rows: &rows,
             max_workers: 1,
         };

@@ -36,7 +36,9 @@ mod runtime;
 mod sweeps;
 
 mod band;
+mod reduced;
 mod stream;
+mod strip;
 
 mod choose;
 mod measure;
@@ -63,6 +65,7 @@ pub use plan::{Fill, PlanError, Rect, Size, Tile, TilePlan, TileRequest, Unalign
 pub use planar_image::{BitDepth, PlanarImage};
 pub use predict::{PeakFactors, predicted_peak_bytes};
 pub use process_memory::{ProcessMemory, available_memory_bytes};
+pub use reduced::ReducedRows;
 pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TiledRunner};
 pub use stream::{RunRowsError, Wiring, resident_rows_bytes};
 pub use sweeps::{ContractError, ShowSweep, SweepCount, SweptImage, SweptRunner};

@@ -1,10 +1,13 @@
 //! What a tile in flight takes, from the engine's plan and one tile that is run.
 //!
 //! The engine's plan gives the live tensors of a tile. They are proportional to its pixels, so the plans of two small
-//! tiles give them for every size. What kernels allocate besides is in no plan: the larger of the two tiles is run, and
-//! the memory of the process before and at its peak gives the factor.
+//! tiles give them for every size. What kernels allocate besides is in no plan, nor is what the allocator holds back for
+//! each thread: the larger of the two tiles is run, on two threads where there are two, and the memory of the process before and
+//! at its peak gives the factor.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tilecast_exec::{HostTensor, Session, SessionOptions};
 
@@ -15,7 +18,7 @@ use crate::{RunTiledError, Size, TileMemory, TiledRunner};
 const ASSUMED_SCRATCH: f64 = 1.25;
 
 /// Measured factors are kept within these bounds: one outside is a disturbance, not the engine.
-const SCRATCH_BOUNDS: (f64, f64) = (1.0, 2.0);
+const SCRATCH_BOUNDS: (f64, f64) = (1.0, 4.0);
 
 /// What tiles of a model take.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +31,8 @@ pub struct TileStudy {
     pub scratch: f64,
     /// Whether `scratch` was measured.
     pub is_measured: bool,
+    /// What one worker takes for a pixel that is fed, seconds.
+    pub seconds_per_px: f64,
     /// Bytes of the process when the model was ready to run, weights not included; `None` where the system does not tell.
     pub process_bytes: Option<u64>,
 }
@@ -40,6 +45,7 @@ impl TiledRunner<'_> {
     pub fn study_tiles(&self, small: Size, large: Size) -> Result<TileStudy, RunTiledError> {
         let small_bytes = self.load_apart(small)?.peak_live_bytes() as u64;
         let session = self.load_apart(large)?;
+        let n_pixels = large.height as f64 * large.width as f64;
         let live = TileMemory::through(
             (small, small_bytes),
             (large, session.peak_live_bytes() as u64),
@@ -54,13 +60,14 @@ impl TiledRunner<'_> {
                 weights_bytes: self.model.stored_bytes(),
                 scratch: ASSUMED_SCRATCH,
                 is_measured: false,
+                seconds_per_px: self.run_twice(session.as_ref(), large)?.seconds / n_pixels,
                 process_bytes: None,
             });
         };
         let ready = ProcessMemory::now();
-        let n_pixels = large.height as f64 * large.width as f64;
-        let measured = self
-            .growth_of_a_run(session.as_ref(), large)?
+        let runs = self.run_twice(session.as_ref(), large)?;
+        let measured = runs
+            .growth_bytes
             .map(|growth| growth as f64 / (bytes_per_px * n_pixels))
             .filter(|factor| *factor >= SCRATCH_BOUNDS.0);
         let scratch = measured.map_or(ASSUMED_SCRATCH, |factor| factor.min(SCRATCH_BOUNDS.1));
@@ -72,6 +79,7 @@ impl TiledRunner<'_> {
             weights_bytes: fixed_bytes as u64,
             scratch,
             is_measured: measured.is_some(),
+            seconds_per_px: runs.seconds / n_pixels,
             process_bytes: ready
                 .map(|memory| memory.resident_bytes.saturating_sub(fixed_bytes as u64)),
         })
@@ -93,27 +101,55 @@ impl TiledRunner<'_> {
         vec![1, self.network_planes(), tile_px.height, tile_px.width]
     }
 
-    /// Bytes by which running one tile raises the peak of the process above what it has now; `None` where that cannot be
-    /// seen, because an earlier peak was higher or the system does not tell.
-    fn growth_of_a_run(
-        &self,
-        session: &dyn Session,
-        tile_px: Size,
-    ) -> Result<Option<u64>, RunTiledError> {
+    /// Runs one tile twice, on two threads where there are two: what the first run frees and the system has not taken back
+    /// yet counts for tiles to come as well, and the second has warm caches.
+    fn run_twice(&self, session: &dyn Session, tile_px: Size) -> Result<TwoRuns, RunTiledError> {
         let dims = self.tile_dims(tile_px);
         let input = HostTensor::new(dims.clone(), vec![0.5; dims.iter().product()]);
+        let n_threads = rayon::current_num_threads().min(MOST_THREADS);
         let before = ProcessMemory::now();
-        // Twice: what the first run frees and the system has not taken back yet counts for tiles to come as well.
-        for _ in 0..2 {
-            session
-                .run(std::slice::from_ref(&input))
-                .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
-        }
-        Ok(before
+        let run_twice = || -> Result<f64, RunTiledError> {
+            let mut seconds = 0.0;
+            for _ in 0..2 {
+                let start = Instant::now();
+                session
+                    .run(std::slice::from_ref(&input))
+                    .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
+                seconds = start.elapsed().as_secs_f64();
+            }
+            Ok(seconds)
+        };
+        let seconds = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(run_twice)).collect();
+            let mut seconds = run_twice()?;
+            for other in others {
+                // A thread that panicked takes the run with it, as it would have without threads.
+                let other = other.join().unwrap_or_else(|cause| resume_unwind(cause))?;
+                seconds = f64::max(seconds, other);
+            }
+            Ok::<f64, RunTiledError>(seconds)
+        })?;
+        let growth_bytes = before
             .zip(ProcessMemory::now())
             .and_then(|(before, after)| {
                 (after.peak_bytes > before.peak_bytes)
-                    .then(|| after.peak_bytes - before.resident_bytes)
-            }))
+                    .then(|| (after.peak_bytes - before.resident_bytes) / n_threads as u64)
+            });
+        Ok(TwoRuns {
+            growth_bytes,
+            seconds,
+        })
     }
+}
+
+/// Threads that tiles are studied on.
+const MOST_THREADS: usize = 2;
+
+/// What two runs of one tile showed.
+struct TwoRuns {
+    /// Bytes by which each thread raised the peak of the process above what it had before; `None` where that cannot be seen,
+    /// because an earlier peak was higher or the system does not tell.
+    growth_bytes: Option<u64>,
+    /// Time of the second, of the slower thread.
+    seconds: f64,
 }

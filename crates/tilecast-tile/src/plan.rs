@@ -200,6 +200,8 @@ pub struct TilePlan {
     request: TileRequest,
     rows: Cut,
     columns: Cut,
+    /// See [`TilePlan::with_ramp`].
+    ramp_px: usize,
 }
 
 impl TilePlan {
@@ -267,6 +269,7 @@ impl TilePlan {
             request: *request,
             rows: Cut::new(height, fed.height, tile.height, halo_px),
             columns: Cut::new(width, fed.width, tile.width, halo_px),
+            ramp_px: 0,
         })
     }
 
@@ -289,7 +292,6 @@ impl TilePlan {
         let image_px = request.image_px;
         let halo_px = plan.rows.halo_px.max(plan.columns.halo_px);
         Ok(Self {
-            request: *request,
             rows: Cut::new(
                 image_px.height,
                 padded
@@ -308,7 +310,69 @@ impl TilePlan {
                 tile.width,
                 halo_px,
             ),
+            ..plan
         })
+    }
+
+    /// The same tiles, which fade into each other across a band of `ramp_px` around every line between two cores, instead of
+    /// meeting at it. Half of the band lies in the halo on either side, so the halo must have room for it beside the
+    /// context that is discarded. `ramp_px` is even.
+    ///
+    /// # Errors
+    /// A core is narrower than the band, so that more than two tiles would meet.
+    pub fn with_ramp(self, ramp_px: usize) -> Result<Self, PlanError> {
+        let is_narrow = |cut: &Cut| cut.n > 1 && cut.step_px < ramp_px;
+        if is_narrow(&self.rows) || is_narrow(&self.columns) {
+            let halo_px = self.rows.halo_px.max(self.columns.halo_px);
+            return Err(PlanError::TileTooSmall {
+                tile_px: self.tile_px(),
+                halo_px,
+                alignment_px: self.request.alignment_px,
+                minimum_px: 2 * halo_px + ramp_px,
+            });
+        }
+        Ok(Self { ramp_px, ..self })
+    }
+
+    /// Width of the band across which tiles fade into each other, pixels of the image; 0 where they meet at a line.
+    #[must_use]
+    pub fn ramp_px(&self) -> usize {
+        self.ramp_px
+    }
+
+    /// Rows of the image that a row of tiles gives something to: those that it keeps, and half a band on either side.
+    #[must_use]
+    pub fn rows_given(&self, tile_row: usize) -> Range<usize> {
+        self.rows.given(tile_row, self.ramp_px)
+    }
+
+    /// Columns of the image that a tile of this column gives something to.
+    #[must_use]
+    pub fn columns_given(&self, column: usize) -> Range<usize> {
+        self.columns.given(column, self.ramp_px)
+    }
+
+    /// Rows above this one are complete once a row of tiles and those before it have given what they have.
+    #[must_use]
+    pub fn rows_complete(&self, tile_row: usize) -> usize {
+        if tile_row + 1 == self.rows.n {
+            self.request.image_px.height
+        } else {
+            self.rows_given(tile_row + 1).start
+        }
+    }
+
+    /// Share that a row of tiles has in a row of the output image, of 1 in all: `position` counts output pixels from the
+    /// first row of [`TilePlan::rows_given`].
+    pub(crate) fn row_weight(&self, tile_row: usize, position: usize) -> f32 {
+        self.rows
+            .weight(tile_row, self.ramp_px, self.request.scale, position)
+    }
+
+    /// The same for columns.
+    pub(crate) fn column_weight(&self, column: usize, position: usize) -> f32 {
+        self.columns
+            .weight(column, self.ramp_px, self.request.scale, position)
     }
 
     /// What the plan was made from.
@@ -474,6 +538,39 @@ impl Cut {
             next => next * self.step_px + self.halo_px,
         };
         start..end
+    }
+
+    /// What a segment gives something to: its core and half a band on the sides that have neighbours.
+    fn given(&self, idx: usize, ramp_px: usize) -> Range<usize> {
+        let core = self.core(idx);
+        let half = ramp_px / 2;
+        let start = if idx == 0 { 0 } else { core.start - half };
+        let end = if idx + 1 == self.n {
+            core.end
+        } else {
+            (core.end + half).min(self.image_px)
+        };
+        start..end
+    }
+
+    /// Share of a segment at an output pixel, counted from the first that it gives something to. Across a band the shares
+    /// of the two neighbours are straight lines that add up to 1.
+    fn weight(&self, idx: usize, ramp_px: usize, scale: usize, position: usize) -> f32 {
+        let band = ramp_px * scale;
+        let rising = |from: usize| (from as f32 + 0.5) / band as f32;
+        let given = self.given(idx, ramp_px);
+        if idx > 0 && position < band {
+            return rising(position);
+        }
+        // Where the next one begins, which is where this one begins to fade.
+        let end = self.core(idx).end;
+        if idx + 1 < self.n {
+            let fades_from = (end - ramp_px / 2 - given.start) * scale;
+            if position >= fades_from {
+                return 1.0 - rising(position - fades_from);
+            }
+        }
+        1.0
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! Workers take tiles in order. Taking one copies its pixels, so rows can go as soon as the last tile that needs them is
 //! taken, however long it runs. Results are placed in the order of rows of tiles: a worker that is early waits until the
-//! row above is written. Tiles take equal time, so it rarely does.
+//! row above is written. Tiles take equal time, so it rarely does. Where tiles fade into each other, results are added up
+//! tile by tile in their order, so that threads leave no trace in the sums.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use crate::crop::crop;
 use crate::image_file::{
     Alpha, Colour, PixelFormat, ReadImageError, RowSink, RowSource, WriteImageError,
 };
+use crate::strip::Strip;
 use crate::{RunControl, RunTiledError, Size, Tile, TilePlan, TiledRunner, ValueRange};
 
 /// Why a run over rows did not come to its end.
@@ -154,9 +156,10 @@ pub fn resident_rows_bytes(plan: &TilePlan, input: PixelFormat, output: PixelFor
         .max()
         .unwrap_or(0);
     let kept = some()
-        .map(|row| plan.rows_kept(row).len())
+        .map(|row| plan.rows_given(row).len())
         .max()
-        .unwrap_or(0);
+        .unwrap_or(0)
+        + plan.ramp_px();
     let bytes = |rows: usize, width: usize, planes: usize| {
         rows.saturating_mul(width)
             .saturating_mul(planes * size_of::<f32>())
@@ -258,9 +261,10 @@ impl TiledRunner<'_> {
             }),
             output: Mutex::new(Output {
                 sink,
-                strip: Vec::new(),
+                strip: Strip::new(plan.output_px().width, wiring.output.planes()),
                 pixels: Vec::new(),
                 tile_row: 0,
+                next_tile: 0,
                 n_left: plan.n_columns(),
                 n_done: 0,
                 failure: None,
@@ -304,11 +308,13 @@ struct Input<'a> {
 
 struct Output<'a> {
     sink: &'a mut dyn RowSink,
-    /// What the current row of tiles gives: plane after plane.
-    strip: Vec<f32>,
+    /// What the current row of tiles gives.
+    strip: Strip,
     /// One row of it, pixel after pixel.
     pixels: Vec<f32>,
     tile_row: usize,
+    /// The first tile that is not placed yet, where they are placed in their order.
+    next_tile: usize,
     /// Tiles that are missing in the strip.
     n_left: usize,
     n_done: usize,
@@ -427,7 +433,11 @@ impl Stream<'_> {
             Some(Err(error)) => Err(error),
             Some(Ok(placed)) => {
                 let tile_row = index / self.plan.n_columns();
-                while output.tile_row < tile_row {
+                let is_early = |output: &Output<'_>| {
+                    output.tile_row < tile_row
+                        || (self.plan.ramp_px() > 0 && output.next_tile < index)
+                };
+                while is_early(&output) {
                     if self.stopped.load(Ordering::Relaxed) {
                         return;
                     }
@@ -436,9 +446,13 @@ impl Stream<'_> {
                         .wait(output)
                         .unwrap_or_else(PoisonError::into_inner);
                 }
-                self.place(&mut output, &self.plan.tile(index), &placed);
+                self.place(&mut output, index, &placed);
+                output.next_tile = index + 1;
                 output.n_done += 1;
                 output.n_left -= 1;
+                if self.plan.ramp_px() > 0 {
+                    self.row_written.notify_all();
+                }
                 (control.progress)(output.n_done, n_tiles);
                 if output.n_left == 0 {
                     self.write_strip(&mut output)
@@ -460,90 +474,77 @@ impl Stream<'_> {
         }
     }
 
-    /// Size of what the current row of tiles gives.
-    fn strip_size(&self, tile_row: usize) -> Size {
-        Size {
-            height: self.plan.rows_kept(tile_row).len() * self.plan.request().scale,
-            width: self.plan.output_px().width,
+    /// Puts what a tile gives to its place in the strip.
+    fn place(&self, output: &mut Output<'_>, index: usize, placed: &Placed) {
+        let (plan, range) = (self.plan, self.value_range);
+        let scale = plan.request().scale;
+        let (tile_row, column) = (index / plan.n_columns(), index % plan.n_columns());
+        let (rows, columns) = (plan.rows_given(tile_row), plan.columns_given(column));
+        let strip = &mut output.strip;
+        if output.n_left == plan.n_columns() {
+            strip.extend_to(rows.end * scale);
         }
-    }
-
-    /// Copies the core of a tile to its place in the strip.
-    fn place(&self, output: &mut Output<'_>, tile: &Tile, placed: &Placed) {
-        let scale = self.plan.request().scale;
-        let size = self.strip_size(output.tile_row);
-        let format = self.wiring.output;
-        let n_pixels = size.height * size.width;
-        output.strip.resize(format.planes() * n_pixels, 0.0);
-        let Tile { input, core } = *tile;
+        let Tile { input, .. } = plan.tile(index);
         let tile_width = input.width * scale;
         let tile_pixels = input.height * scale * tile_width;
-        for y in 0..core.height * scale {
-            let from = ((core.top - input.top) * scale + y) * tile_width
-                + (core.left - input.left) * scale;
-            let to = y * size.width + core.left * scale;
-            let width = core.width * scale;
-            let strip = &mut output.strip;
+        let (left, width) = (columns.start * scale, columns.len() * scale);
+        let column_shares: Option<Vec<f32>> = (plan.ramp_px() > 0).then(|| {
+            let shares = (0..width).map(|x| plan.column_weight(column, x));
+            shares.collect()
+        });
+        for y in 0..rows.len() * scale {
+            let row = rows.start * scale + y;
+            let from = ((rows.start - input.top) * scale + y) * tile_width
+                + (columns.start - input.left) * scale;
+            let shares = column_shares
+                .as_deref()
+                .map(|shares| (shares, plan.row_weight(tile_row, y)));
             for (run, tensor) in self.wiring.runs.iter().zip(&placed.outputs) {
                 let given = |plane: usize| {
                     let start = plane * tile_pixels + from;
                     &tensor.data()[start..start + width]
                 };
                 if run.is_mean {
-                    let start = run.to * n_pixels + to;
-                    let target = &mut strip[start..start + width];
-                    for (x, value) in target.iter_mut().enumerate() {
-                        let sum: f32 = (0..self.wiring.given)
-                            .map(|plane| self.value_range.to_image(given(plane)[x]))
-                            .sum();
-                        *value = sum / self.wiring.given as f32;
-                    }
+                    let means = (0..width).map(|x| {
+                        let planes = 0..self.wiring.given;
+                        let sum: f32 = planes.map(|plane| range.to_image(given(plane)[x])).sum();
+                        sum / self.wiring.given as f32
+                    });
+                    put(strip.row_mut(run.to, row, left), means, shares);
                     continue;
                 }
                 for plane in 0..self.wiring.given {
-                    let start = (run.to + plane) * n_pixels + to;
-                    let target = &mut strip[start..start + width];
-                    for (value, sample) in target.iter_mut().zip(given(plane)) {
-                        *value = self.value_range.to_image(*sample);
-                    }
+                    let values = given(plane).iter().map(|v| range.to_image(*v));
+                    put(strip.row_mut(run.to + plane, row, left), values, shares);
                 }
             }
-            if !format.has_alpha() {
-                continue;
-            }
-            let (colours, alpha) = strip.split_at_mut(format.colour_planes() * n_pixels);
-            let alpha = &mut alpha[to..to + width];
             if let Some(carried) = &placed.alpha {
-                for (value, sample) in alpha.iter_mut().zip(&carried[from..from + width]) {
-                    *value = self.value_range.to_image(*sample);
-                }
-            }
-            if format.alpha == Alpha::Straight {
-                for plane in 0..format.colour_planes() {
-                    let start = plane * n_pixels + to;
-                    divide(&mut colours[start..start + width], alpha);
-                }
+                let plane = self.wiring.output.colour_planes();
+                let values = carried[from..from + width].iter();
+                let values = values.map(|v| range.to_image(*v));
+                put(strip.row_mut(plane, row, left), values, shares);
             }
         }
     }
 
-    /// Writes what a row of tiles gave, and lets the next one begin.
+    /// Writes the rows that a row of tiles has completed, and lets the next one begin.
     fn write_strip(&self, output: &mut Output<'_>) -> Result<(), RunRowsError> {
-        let size = self.strip_size(output.tile_row);
-        let planes = self.wiring.output.planes();
-        let n_pixels = size.height * size.width;
-        output.pixels.resize(size.width * planes, 0.0);
-        for y in 0..size.height {
-            for plane in 0..planes {
-                let start = plane * n_pixels + y * size.width;
-                let values = &output.strip[start..start + size.width];
-                let places = output.pixels.iter_mut().skip(plane).step_by(planes);
-                for (place, value) in places.zip(values) {
-                    *place = *value;
-                }
+        let format = self.wiring.output;
+        let complete = self.plan.rows_complete(output.tile_row) * self.plan.request().scale;
+        output
+            .pixels
+            .resize(self.plan.output_px().width * format.planes(), 0.0);
+        for row in output.strip.first_row()..complete {
+            output.strip.copy_pixels(row, &mut output.pixels);
+            if format.alpha == Alpha::Straight {
+                output
+                    .pixels
+                    .chunks_exact_mut(format.planes())
+                    .for_each(divide);
             }
             output.sink.write_row(&output.pixels)?;
         }
+        output.strip.drop_to(complete);
         output.tile_row += 1;
         output.n_left = self.plan.n_columns();
         self.row_written.notify_all();
@@ -551,10 +552,29 @@ impl Stream<'_> {
     }
 }
 
-/// Takes the factor alpha out of colours again. What is invisible becomes black.
-fn divide(colours: &mut [f32], alpha: &[f32]) {
-    for (colour, alpha) in colours.iter_mut().zip(alpha) {
-        *colour = if *alpha > 0.0 { *colour / *alpha } else { 0.0 };
+/// Puts values into a row: in the place of what is there where tiles meet at a line; added to it, with the share of each
+/// column times that of the row, where they fade into each other.
+fn put(row: &mut [f32], values: impl Iterator<Item = f32>, shares: Option<(&[f32], f32)>) {
+    match shares {
+        None => {
+            for (place, value) in row.iter_mut().zip(values) {
+                *place = value;
+            }
+        }
+        Some((columns, of_row)) => {
+            for ((place, value), of_column) in row.iter_mut().zip(values).zip(columns) {
+                *place += value * (of_column * of_row);
+            }
+        }
+    }
+}
+
+/// Takes the factor alpha, the last plane, out of the colours of a pixel again. What is invisible becomes black.
+fn divide(pixel: &mut [f32]) {
+    if let Some((alpha, colours)) = pixel.split_last_mut() {
+        for colour in colours {
+            *colour = if *alpha > 0.0 { *colour / *alpha } else { 0.0 };
+        }
     }
 }
 

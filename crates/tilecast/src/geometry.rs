@@ -45,6 +45,18 @@ impl Geometry {
         }
     }
 
+    /// The same with so much context per side, a multiple of the alignment, instead of what the graph asks for.
+    #[must_use]
+    pub(crate) fn with_halo(&self, halo_px: usize) -> Self {
+        Self {
+            analysis: TilingAnalysis {
+                halo_px: Some(halo_px),
+                ..self.analysis.clone()
+            },
+            ..self.clone()
+        }
+    }
+
     /// The facts behind the plans.
     #[must_use]
     pub(crate) fn analysis(&self) -> &TilingAnalysis {

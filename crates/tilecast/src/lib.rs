@@ -78,7 +78,10 @@ pub use verbs::init::{InitOutcome, InitSettings, SCHEMA_FILE, init};
 pub use verbs::inspect::{Inspection, inspect};
 pub use verbs::lint::{LintOutcome, Probing, lint};
 pub use verbs::plan::{PlanOutcome, PlanSettings, PlannedMemory, plan};
-pub use verbs::run::{RunImage, RunOutcome, RunSettings, TileSelection, run};
+pub use verbs::run::{
+    FreeMemoryLevels, MeasuredContext, RunImage, RunOutcome, RunSettings, TileMode, TileSelection,
+    run,
+};
 pub use verbs::sensitivity::{SensitivityOutcome, SensitivitySettings, TimedMixture, sensitivity};
 pub use verbs::simplify::{SimplifyOutcome, SimplifySettings, simplify};
 pub use verbs::verify::{Verification, VerifySettings, verify};

@@ -180,6 +180,11 @@ impl<'a> ImageRunner<'a> {
         })
     }
 
+    /// Planes of an image that the network takes.
+    pub(crate) fn network_planes(&self) -> usize {
+        self.tiled.network_planes()
+    }
+
     /// Nodes whose statistics stay those of the tile although they look sweepable, and why.
     pub(crate) fn declined(&self) -> &[Decline] {
         &self.declined

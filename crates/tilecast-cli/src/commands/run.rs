@@ -1,11 +1,13 @@
 //! `tilecast run`.
 
 use std::fmt::Write;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use tilecast::recipe::{ByteSize, Sweeps};
-use tilecast::{Context, Failure, RunOutcome, RunSettings, TileSelection};
+use tilecast::{
+    Context, Failure, FreeMemoryLevels, RunOutcome, RunSettings, TileMode, TileSelection,
+};
 
 use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps, preprocess};
 use crate::printer::Output;
@@ -24,9 +26,18 @@ pub(crate) struct Arguments {
     /// Most memory that the process may take, for example `512MiB`; tiles are chosen for it.
     #[arg(long, value_name = "SIZE", conflicts_with = "tile")]
     memory: Option<ByteSize>,
-    /// Side fed to the network, pixels; smaller images run whole.
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
-    tile: u32,
+    /// Side fed to the network, pixels; smaller images run whole. Without this and `--memory` the memory that is free decides.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    tile: Option<u32>,
+    /// How much context tiles are given.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "sweeps")]
+    mode: ModeName,
+    /// With `--mode measured`: the largest difference that less context may make, as a share of the range of values.
+    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = tolerance)]
+    tolerance: f32,
+    /// Write an image of 1/N of the width and height first, beside the output as `NAME-preview`.
+    #[arg(long, value_name = "N", value_parser = preview, conflicts_with = "sweeps")]
+    preview: Option<NonZeroUsize>,
     /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
     sweeps: Option<Sweeps>,
@@ -46,10 +57,11 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self, cx: &Context<'_>) -> Result<Output, Failure> {
-        let (tiles, memory_bytes) = match self.memory {
-            Some(memory) => (TileSelection::Fitting, memory.bytes()),
-            None => (
-                TileSelection::Side(self.tile as usize),
+        let (tiles, memory_bytes) = match (self.memory, self.tile) {
+            (Some(memory), _) => (TileSelection::Fitting, memory.bytes()),
+            (None, Some(side)) => (TileSelection::Side(side as usize), DEFAULT_MEMORY_BYTES),
+            (None, None) => (
+                TileSelection::Adaptive(FreeMemoryLevels::default()),
                 DEFAULT_MEMORY_BYTES,
             ),
         };
@@ -59,6 +71,13 @@ impl Arguments {
             input: self.input,
             output: self.output,
             tiles,
+            mode: match self.mode {
+                ModeName::Exact => TileMode::Exact,
+                ModeName::Measured => TileMode::Measured {
+                    tolerance: self.tolerance,
+                },
+            },
+            preview: self.preview,
             sweeps: self.sweeps,
             local_window: self.local_window,
             memory_bytes,
@@ -71,6 +90,35 @@ impl Arguments {
             human(&outcome)
         }))
     }
+}
+
+/// Modes, as `--mode` names them.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum ModeName {
+    /// As much as the graph says; tiles meet at a line.
+    #[default]
+    Exact,
+    /// The least that keeps within the tolerance on places of each image; tiles fade into each other.
+    Measured,
+}
+
+/// Half a step of 8 bits, about.
+const DEFAULT_TOLERANCE: f32 = 0.002;
+
+/// The value of `--tolerance`.
+fn tolerance(text: &str) -> Result<f32, String> {
+    let share = text.parse::<f32>().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| format!("`{text}` is no share; a number from 0 to 1 is expected"))
+}
+
+/// The value of `--preview`.
+fn preview(text: &str) -> Result<NonZeroUsize, String> {
+    let factor = text.parse::<NonZeroUsize>().ok();
+    factor.filter(|factor| factor.get() > 1).ok_or_else(|| {
+        format!("`{text}` makes no image smaller; a whole number from 2 is expected")
+    })
 }
 
 fn human(outcome: &RunOutcome) -> String {
@@ -95,6 +143,9 @@ fn human(outcome: &RunOutcome) -> String {
             image.tile_height,
             image.seconds
         );
+        if let Some(preview) = &image.preview {
+            let _ = writeln!(text, "  preview: {preview}");
+        }
         for decision in &image.decisions {
             let _ = writeln!(text, "  {decision}");
         }

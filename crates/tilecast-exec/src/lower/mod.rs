@@ -12,24 +12,27 @@
 //!
 //! Apart from the choice of what is made of others, nothing here depends on the engine that runs the result.
 
+mod channel_norm;
 mod composed;
 mod dynamic;
 mod inputs;
 mod operators;
 mod quantized;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{DataType, Graph, Model, Tensor, TypeMap, infer_types};
+use tilecast_onnx::{DataType, Graph, Model, Tensor, TypeMap, infer_shapes, infer_types};
 use tilecast_quant::{HalfFormat, QuantParams};
 
 use crate::{SessionOptions, Unseen};
 
+pub(crate) use channel_norm::ChannelNorm;
 pub(crate) use composed::is_along_one_axis;
 
 /// A tensor of the lowered graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ValueId(pub(crate) usize);
 
 /// Why a model cannot be prepared for running.
@@ -63,6 +66,8 @@ pub(crate) enum Operation {
     Observe(usize),
     /// The identity, across which the engine may fuse nothing.
     Barrier,
+    /// Normalization over channels, which a graph has in several operators.
+    ChannelNorm(ChannelNorm),
 }
 
 /// One step of the lowered graph.
@@ -144,14 +149,33 @@ pub(crate) fn lower(model: &Model, options: &SessionOptions) -> Result<LoweredGr
     }
     let outputs = lowering.lower_outputs()?;
     lowering.check_observed(options)?;
-    Ok(LoweredGraph {
+    let names: HashMap<ValueId, &str> = lowering.values.iter().map(|(n, v)| (*v, *n)).collect();
+    let mut lowered = LoweredGraph {
         opset: lowering.opset,
         inputs: lowering.inputs,
         constants: lowering.constants,
         nodes: lowering.nodes,
         outputs,
         n_values: lowering.n_values,
-    })
+    };
+    let fed: Vec<(String, Vec<usize>)> = lowered
+        .inputs
+        .iter()
+        .map(|input| (input.name.clone(), input.dims.clone()))
+        .collect();
+    let shapes = LazyCell::new(|| {
+        let fed: Vec<_> = fed
+            .iter()
+            .map(|(name, dims)| (name.as_str(), dims.clone()))
+            .collect();
+        infer_shapes(&lowering.graph, &fed).ok()
+    });
+    let dims_of = |value: ValueId| {
+        let shape = shapes.as_ref()?.shape(names.get(&value)?)?;
+        Some(shape.to_vec())
+    };
+    channel_norm::fuse(&mut lowered, &dims_of);
+    Ok(lowered)
 }
 
 /// The state of one lowering; the steps are in the files of this folder.

@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::internal::{
 use tract_onnx::tract_hir::ops::konst::Const;
 use tract_onnx::{Onnx, pb};
 
-use super::{attributes, ops};
+use super::{attributes, channel_norm, ops};
 use crate::lower::{Constant, LoweredGraph, LoweredNode, Operation, ValueId};
 
 /// tract's graph with concrete shapes, before any optimization.
@@ -95,6 +95,7 @@ impl Builder<'_> {
             Operation::Round(format) => ops::round(*format),
             Operation::Observe(slot) => ops::observe(Some(*slot)),
             Operation::Barrier => ops::observe(None),
+            Operation::ChannelNorm(norm) => channel_norm::channel_norm(norm),
         };
         let outputs: Vec<ValueId> = node.outputs.iter().flatten().copied().collect();
         let facts = outputs.iter().map(|_| InferenceFact::default()).collect();

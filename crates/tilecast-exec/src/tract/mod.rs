@@ -7,6 +7,7 @@
 mod allow_list;
 mod attributes;
 mod build;
+mod channel_norm;
 mod ops;
 mod session;
 

@@ -13,6 +13,7 @@
     reason = "the exemption of tests does not reach their helpers, and equal infinities are compared"
 )]
 
+mod channel_norm;
 mod composed;
 mod fused_operands;
 mod goldens;

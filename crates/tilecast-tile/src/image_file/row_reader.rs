@@ -32,6 +32,20 @@ pub trait RowSource: Send {
     fn read_row(&mut self, row: &mut [f32]) -> Result<(), ReadImageError>;
 }
 
+impl<T: RowSource + ?Sized> RowSource for &mut T {
+    fn size(&self) -> Size {
+        (**self).size()
+    }
+
+    fn format(&self) -> PixelFormat {
+        (**self).format()
+    }
+
+    fn read_row(&mut self, row: &mut [f32]) -> Result<(), ReadImageError> {
+        (**self).read_row(row)
+    }
+}
+
 /// An open image file.
 pub struct ImageReader {
     path: PathBuf,

@@ -323,6 +323,14 @@ fn any_request() -> impl Strategy<Value = TileRequest> {
         )
 }
 
+#[test]
+fn a_core_is_not_narrower_than_the_band_between_tiles() {
+    let plan = TilePlan::new(&request(200, 200, 64, 16, 8)).unwrap();
+    assert!(plan.with_ramp(32).is_ok());
+    let error = plan.with_ramp(40).unwrap_err().to_string();
+    assert!(error.contains("the minimum is 72 px"), "{error}");
+}
+
 proptest! {
     #[test]
     fn cores_partition_the_image(request in any_request()) {
@@ -373,6 +381,34 @@ proptest! {
         if fed_as_it_is {
             prop_assert_eq!(padded, request.image_px);
         }
+    }
+
+    #[test]
+    fn shares_of_tiles_that_fade_into_each_other_add_up_to_one(request in any_request(), half_px in 1_usize..9) {
+        let plan = TilePlan::new(&request).unwrap();
+        let half_px = half_px.min(request.halo_px.unwrap());
+        let Ok(plan) = plan.with_ramp(2 * half_px) else {
+            return Ok(());
+        };
+        let scale = request.scale;
+        let mut shares = vec![0.0_f32; plan.output_px().width];
+        for column in 0..plan.n_columns() {
+            let given = plan.columns_given(column);
+            let input = plan.tile(column).input;
+            prop_assert!(input.left <= given.start && given.end <= input.right());
+            for position in 0..given.len() * scale {
+                let share = plan.column_weight(column, position);
+                prop_assert!((0.0..=1.0).contains(&share));
+                shares[given.start * scale + position] += share;
+            }
+        }
+        prop_assert!(shares.iter().all(|sum| (sum - 1.0).abs() < 1e-6), "{:?}", shares);
+        let mut complete = 0;
+        for row in 0..plan.n_tile_rows() {
+            prop_assert!(plan.rows_given(row).start == complete);
+            complete = plan.rows_complete(row);
+        }
+        prop_assert_eq!(complete, request.image_px.height);
     }
 
     #[test]

@@ -1,27 +1,35 @@
 //! `run`: the tiled runtime on an image or a folder.
+//!
+//! Reading order: [`run`] → `job` (one image) → `adaptive` (tiles by the memory that is free) and `measured` (the context
+//! of tiles by their measured error).
+
+mod adaptive;
+mod job;
+mod measured;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use serde::Serialize;
 use tilecast_analysis::analyze;
+use tilecast_exec::Engine;
 use tilecast_onnx::Model;
-use tilecast_tile::{
-    ChosenTiles, ImageReader, ImageTarget, ProcessMemory, ReadLimits, RowSource, RunControl,
-    RunRowsError, Size, TilePlan, TiledRunner, Wiring, check_image_target, format_in_file,
-    list_images, resident_rows_bytes, write_rows, writer_resident_bytes,
-};
+use tilecast_tile::{ProcessMemory, TiledRunner, check_image_target, list_images};
 
-use crate::context::{Context, Event};
+use crate::context::Context;
 use crate::engines::EngineChoice;
 use crate::feed::Feeding;
 use crate::geometry::Geometry;
 use crate::recipe::{Preprocess, Sweeps};
 use crate::tiled::Sweeping;
-use crate::tiles::{ImageMemory, Tiler};
+use crate::tiles::Tiler;
 use crate::windows::Windowed;
 use crate::{Failure, FailureKind};
+
+use job::{Job, Patience};
+
+pub use adaptive::FreeMemoryLevels;
+pub use measured::MeasuredContext;
 
 /// Which tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +38,31 @@ pub enum TileSelection {
     Side(usize),
     /// Those of least work within the memory limit.
     Fitting,
+    /// By how much memory is free when an image is begun; the memory limit does not count.
+    Adaptive(FreeMemoryLevels),
+}
+
+/// How much context tiles are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum TileMode {
+    /// What the graph says. Tiles meet at a line.
+    #[default]
+    Exact,
+    /// The least with which no value differs by more than `tolerance`, as a share of the range of values, from what more
+    /// context gives; measured on places of each image. Tiles fade into each other.
+    Measured {
+        /// The largest difference.
+        tolerance: f32,
+    },
+}
+
+impl TileMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Measured { .. } => "measured",
+        }
+    }
 }
 
 /// What to run, on what.
@@ -43,6 +76,10 @@ pub struct RunSettings {
     pub output: PathBuf,
     /// Which tiles.
     pub tiles: TileSelection,
+    /// How much context they are given.
+    pub mode: TileMode,
+    /// Before each image, write one of 1/this of its width and height beside it.
+    pub preview: Option<NonZeroUsize>,
     /// How often tiles are swept for the statistics of the whole image; `None` leaves each tile with its own.
     pub sweeps: Option<Sweeps>,
     /// Side of the window, pixels, that means over the whole image are replaced by; `None` leaves each tile with its own.
@@ -62,8 +99,10 @@ pub struct RunOutcome {
     pub schema: &'static str,
     /// Engine that ran the model.
     pub engine: &'static str,
-    /// Context per side, pixels; null without a bound.
+    /// Context per side that the graph asks for, pixels; null without a bound.
     pub halo_px: Option<usize>,
+    /// `exact`: the context is the graph's; or `measured`: see [`RunImage::measured`].
+    pub mode: &'static str,
     /// `exact`, `exact-with-sweeps` or `approximate`: what a tiled image equals.
     pub equivalence: &'static str,
     /// Limit on the memory of the process, bytes.
@@ -93,6 +132,10 @@ pub struct RunImage {
     pub tile_height: usize,
     /// Number of tiles.
     pub tiles: usize,
+    /// Context and what it costs, where the mode is `measured` and the image is more than one tile.
+    pub measured: Option<MeasuredContext>,
+    /// The smaller image that was written first.
+    pub preview: Option<String>,
     /// How often all of them were run.
     pub sweeps: usize,
     /// Tiles at the same time; null where every core takes some.
@@ -111,6 +154,16 @@ pub struct RunImage {
 /// A file cannot be read or written, the model cannot be tiled so, memory does not suffice, or the user interrupts.
 pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failure> {
     let engine = settings.engine.open()?;
+    run_on(engine.as_ref(), settings, Patience::default(), cx)
+}
+
+/// As [`run`], on an engine that is open.
+fn run_on(
+    engine: &dyn Engine,
+    settings: &RunSettings,
+    patience: Patience,
+    cx: &Context<'_>,
+) -> Result<RunOutcome, Failure> {
     let model = Model::load(&settings.model)?;
     let analysis = analyze(&model)?;
     let windowed = match settings.local_window {
@@ -124,7 +177,7 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     };
     let geometry = Geometry::new(analysis)?;
     let feeding = Feeding::new(settings.preprocess.as_ref(), &model)?;
-    let fed = feeding.engine(engine.as_ref());
+    let fed = feeding.engine(engine);
     let jobs = jobs(&settings.input, &settings.output)?;
     for (_, output) in &jobs {
         check_image_target(output)?;
@@ -140,7 +193,9 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
     }
     let runner = TiledRunner::new(&fed, &model, feeding.value_range)?;
     let tiler = Tiler::new(&runner, &geometry, cx)?;
-    let is_exact = geometry.analysis().tiling_class.is_exact() && !is_other_network;
+    let is_exact = geometry.analysis().tiling_class.is_exact()
+        && !is_other_network
+        && settings.mode == TileMode::Exact;
     let mut images = Vec::new();
     for (input, output) in jobs {
         cx.check()?;
@@ -150,146 +205,20 @@ pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failu
             tiler: &tiler,
             runner: &runner,
             input: &input,
-            output: &output,
+            patience,
         };
-        images.push(job.run(cx)?);
+        images.push(job.run(&output, cx)?);
     }
     Ok(RunOutcome {
         schema: "tilecast.run/1",
         engine: settings.engine.name(),
         halo_px: geometry.analysis().halo_px,
+        mode: settings.mode.name(),
         equivalence: if is_exact { "exact" } else { "approximate" },
         memory_bytes: settings.memory_bytes,
         process_peak_bytes: ProcessMemory::now().map(|memory| memory.peak_bytes),
         images,
     })
-}
-
-/// One image to run.
-struct Job<'a> {
-    settings: &'a RunSettings,
-    geometry: &'a Geometry,
-    tiler: &'a Tiler<'a>,
-    runner: &'a TiledRunner<'a>,
-    input: &'a Path,
-    output: &'a Path,
-}
-
-impl Job<'_> {
-    fn run(&self, cx: &Context<'_>) -> Result<RunImage, Failure> {
-        let start = Instant::now();
-        let limits = ReadLimits {
-            max_bytes: self.settings.memory_bytes,
-            ..ReadLimits::default()
-        };
-        let mut reader = ImageReader::open(self.input, &limits)?;
-        for note in reader.notes() {
-            cx.emit(&Event::Warning(&format!(
-                "{}: {note}",
-                self.input.display()
-            )));
-        }
-        let about = |failure: Failure| failure.about(self.input.display());
-        let wiring = self.wiring(&reader).map_err(about)?;
-        let chosen = self.choose(&reader, &wiring).map_err(about)?;
-        let plan = &chosen.plan;
-        let n_tiles = plan.n_tiles();
-        if n_tiles > 1 && !self.geometry.analysis().tiling_class.is_exact() {
-            cx.emit(&Event::Warning(&format!(
-                "{}: {} node(s) look at the whole image, so its {n_tiles} tiles differ from a whole-image run; \
-                 `tilecast lint` says where",
-                self.input.display(),
-                self.geometry.analysis().global_nodes.len()
-            )));
-        }
-        let stage = format!(
-            "run {}",
-            self.input.file_name().unwrap_or_default().display()
-        );
-        cx.emit(&Event::Started {
-            stage: &stage,
-            unit: "tiles",
-            total: n_tiles,
-        });
-        let progress = |done: usize, _: usize| cx.emit(&Event::Progress { done });
-        let control = RunControl {
-            cancelled: cx.cancelled(),
-            progress: &progress,
-            max_workers: NonZeroUsize::new(chosen.n_workers),
-        };
-        let metadata = reader.metadata().clone();
-        let target = ImageTarget {
-            path: self.output,
-            size: plan.output_px(),
-            format: wiring.output(),
-            metadata: &metadata,
-        };
-        write_rows(&target, |sink| {
-            self.runner
-                .run_rows(&mut reader, sink, plan, &wiring, &control)
-        })
-        .map_err(|error| match error {
-            RunRowsError::Run(error) => about(error.into()),
-            // These name the file themselves.
-            other => other.into(),
-        })?;
-        let seconds = start.elapsed().as_secs_f64();
-        cx.emit(&Event::Finished {
-            stage: &stage,
-            seconds,
-        });
-        let (size, tile) = (plan.output_px(), plan.tile_size());
-        Ok(RunImage {
-            input: self.input.display().to_string(),
-            output: self.output.display().to_string(),
-            width: size.width,
-            height: size.height,
-            tile: plan.tile_px(),
-            tile_width: tile.width,
-            tile_height: tile.height,
-            tiles: n_tiles,
-            sweeps: 1,
-            workers: Some(chosen.n_workers),
-            peak_bytes: Some(chosen.peak_bytes),
-            decisions: self.tiler.decisions(&chosen),
-            seconds,
-        })
-    }
-
-    /// How the planes of the image go through the network, and what the output file makes of the result.
-    fn wiring(&self, reader: &ImageReader) -> Result<Wiring, Failure> {
-        // How many planes the network gives does not depend on the size of the tile.
-        let smallest = self.geometry.smallest_tile();
-        let wiring = self
-            .runner
-            .wiring(smallest, self.geometry.scale(), reader.format())?;
-        let output = format_in_file(self.output, wiring.output())?;
-        Ok(wiring.with_output(output))
-    }
-
-    fn choose(&self, reader: &ImageReader, wiring: &Wiring) -> Result<ChosenTiles, Failure> {
-        let (input, output) = (reader.format(), wiring.output());
-        let rows = |plan: &TilePlan| resident_rows_bytes(plan, input, output) as u64;
-        let scale = self.geometry.scale();
-        let output_px = Size {
-            height: reader.size().height.saturating_mul(scale),
-            width: reader.size().width.saturating_mul(scale),
-        };
-        let image = ImageMemory {
-            planes_in_flight: wiring.planes_in_flight(),
-            files_bytes: reader
-                .resident_bytes()
-                .saturating_add(writer_resident_bytes(self.output, output_px, output)?),
-        };
-        let budget = self.settings.memory_bytes;
-        match self.settings.tiles {
-            TileSelection::Fitting => self.tiler.choose(reader.size(), image, budget, &rows),
-            TileSelection::Side(side) => {
-                let plan = self.geometry.plan(reader.size(), Some(side))?;
-                Ok(self.tiler.predict(plan, image, budget, &rows))
-            }
-        }
-    }
 }
 
 /// Pairs of input and output files.

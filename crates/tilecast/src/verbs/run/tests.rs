@@ -1,13 +1,18 @@
 //! Files that `run` writes, against what the same plan gives in memory.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tempfile::TempDir;
-use tilecast_exec::TractEngine;
+use tilecast_exec::{
+    HostTensor, LoadError, Observer, RunError, Session, SessionOptions, TractEngine,
+};
 use tilecast_tile::{
-    Alpha, Colour, Exif, ExifDirectory, ExifField, Metadata, PixelFormat, PlanarImage, SampleType,
-    ValueRange, read_image, write_image,
+    Alpha, Colour, Exif, ExifDirectory, ExifField, ImageReader, ImageTarget, Metadata, PixelFormat,
+    PlanarImage, ReadLimits, RowSource, RunControl, SampleType, Size, ValueRange, read_image,
+    write_image, write_rows,
 };
 
 use super::*;
@@ -22,10 +27,12 @@ fn repository(path: &str) -> PathBuf {
         .join(path)
 }
 
-fn run_file(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> RunImage {
-    let settings = RunSettings {
+fn settings(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> RunSettings {
+    RunSettings {
         sweeps: None,
         local_window: None,
+        mode: TileMode::Exact,
+        preview: None,
         model: repository(model),
         input: input.to_owned(),
         output: output.to_owned(),
@@ -33,9 +40,17 @@ fn run_file(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> R
         memory_bytes: 2 << 30,
         engine: EngineChoice::Tract,
         preprocess: None,
-    };
+    }
+}
+
+fn run_file(model: &str, input: &Path, output: &Path, tiles: TileSelection) -> RunImage {
+    let settings = settings(model, input, output, tiles);
+    run_with(&settings)
+}
+
+fn run_with(settings: &RunSettings) -> RunImage {
     let never = AtomicBool::new(false);
-    let outcome = run(&settings, &Context::new(&Silent, &never)).unwrap();
+    let outcome = run(settings, &Context::new(&Silent, &never)).unwrap();
     outcome.images.into_iter().next().unwrap()
 }
 
@@ -235,5 +250,253 @@ fn profile_and_exif_move_between_formats() {
             assert_eq!(found.icc_profile.as_deref(), Some(&profile[..]), "{case}");
             assert_eq!(found.exif.unwrap().fields(), expected, "{case}");
         }
+    }
+}
+
+/// The largest difference of two files, as a share of their range.
+fn difference(a: &Path, b: &Path) -> f32 {
+    let (a, b) = (read_image(a).unwrap(), read_image(b).unwrap());
+    let pairs = a.data().iter().zip(b.data());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn a_measured_context_is_smaller_and_keeps_within_its_tolerance() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let photo = repository(PHOTO);
+    let tiles = TileSelection::Side(100);
+    run_file(SRVGG, &photo, &path("exact.png"), tiles);
+    let tolerance = 0.004;
+    let image = run_with(&RunSettings {
+        mode: TileMode::Measured { tolerance },
+        ..settings(SRVGG, &photo, &path("measured.png"), tiles)
+    });
+    let measured = image.measured.unwrap();
+    assert!(image.tiles > 1);
+    assert!(measured.context_px < 12, "{measured:?}");
+    assert!(measured.error <= tolerance, "{measured:?}");
+    // Elsewhere it may be more than on the places that were looked at, but not by much; and a step of 8 bits is rounding.
+    let found = difference(&path("exact.png"), &path("measured.png"));
+    assert!(found <= 3.0 * tolerance + 1.0 / 255.0, "{found}");
+}
+
+#[test]
+fn a_context_that_never_suffices_is_an_error_that_says_why() {
+    let folder = TempDir::new().unwrap();
+    let settings = RunSettings {
+        mode: TileMode::Measured { tolerance: 1e-6 },
+        ..settings(
+            "models/nafnet-denoise.onnx",
+            &repository("calibration/noisy/02-s25-300x260.png"),
+            &folder.path().join("out.png"),
+            TileSelection::Side(240),
+        )
+    };
+    let never = AtomicBool::new(false);
+    let failure = run(&settings, &Context::new(&Silent, &never)).unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Usage);
+    let text = failure.to_string();
+    assert!(text.contains("look at the whole image"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_preview_comes_beside_the_image() {
+    let folder = TempDir::new().unwrap();
+    let output = folder.path().join("out.png");
+    let image = run_with(&RunSettings {
+        preview: NonZeroUsize::new(4),
+        ..settings(SRVGG, &repository(PHOTO), &output, TileSelection::Side(100))
+    });
+    let preview = folder.path().join("out-preview.png");
+    assert_eq!(image.preview, Some(preview.display().to_string()));
+    let (small, whole) = (read_image(&preview).unwrap(), read_image(&output).unwrap());
+    let size = |height, width| Size { height, width };
+    // 391 and 257 rows and columns, a quarter of each rounded up, and twice as large.
+    assert_eq!(small.size(), size(2 * 98, 2 * 65));
+    assert_eq!(whole.size(), size(2 * 391, 2 * 257));
+    let mean = |image: &PlanarImage| image.data().iter().sum::<f32>() / image.data().len() as f32;
+    assert!((mean(&small) - mean(&whole)).abs() < 0.01);
+}
+
+#[test]
+fn free_memory_decides_where_nothing_else_is_said() {
+    let folder = TempDir::new().unwrap();
+    let output = folder.path().join("out.png");
+    let run_with_levels = |whole, side_512, side_256| {
+        let levels = FreeMemoryLevels {
+            whole,
+            side_512,
+            side_256,
+        };
+        let tiles = TileSelection::Adaptive(levels);
+        run_file(SRVGG, &repository(PHOTO), &output, tiles)
+    };
+    let never = u64::MAX;
+    let whole = run_with_levels(0, 0, 0);
+    assert_eq!(whole.tiles, 1);
+    assert!(
+        whole.decisions[0].contains("are free"),
+        "{:?}",
+        whole.decisions
+    );
+    let some = run_with_levels(never, never, 0);
+    assert_eq!((some.tile_width, some.tile_height), (256, 256));
+    assert!(
+        some.decisions[0].ends_with("tiles of 256 px"),
+        "{:?}",
+        some.decisions
+    );
+    let smallest = run_with_levels(never, never, never);
+    assert_eq!(smallest.tile, 128);
+}
+
+/// tract with a limit on the tiles that it has memory for, or takes too long for.
+#[derive(Debug)]
+struct Poor {
+    most_px: usize,
+    is_slow: bool,
+}
+
+#[derive(Debug)]
+struct PoorSession {
+    session: Arc<dyn Session>,
+    is_slow: bool,
+    is_poor: bool,
+}
+
+impl Engine for Poor {
+    fn name(&self) -> &'static str {
+        "poor"
+    }
+
+    fn load(&self, model: &Model, options: &SessionOptions) -> Result<Arc<dyn Session>, LoadError> {
+        let dims = &options.input_shapes[0].1;
+        Ok(Arc::new(PoorSession {
+            session: TractEngine::new().load(model, options)?,
+            is_slow: self.is_slow,
+            is_poor: dims[2] * dims[3] > self.most_px,
+        }))
+    }
+}
+
+impl Session for PoorSession {
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, RunError> {
+        if self.is_poor && self.is_slow {
+            std::thread::sleep(Duration::from_secs(2));
+        } else if self.is_poor {
+            return Err(RunError {
+                engine: "poor",
+                reason: "Failed to allocate memory for requested buffer".to_owned(),
+            });
+        }
+        self.session.run(inputs)
+    }
+
+    fn run_observed(
+        &self,
+        inputs: &[HostTensor],
+        observer: &mut Observer<'_>,
+    ) -> Result<Vec<HostTensor>, RunError> {
+        self.session.run_observed(inputs, observer)
+    }
+
+    fn peak_live_bytes(&self) -> usize {
+        self.session.peak_live_bytes()
+    }
+}
+
+#[test]
+fn want_of_memory_and_slow_first_tiles_lead_to_smaller_ones() {
+    let folder = TempDir::new().unwrap();
+    let photo = repository(PHOTO);
+    let expected = folder.path().join("expected.png");
+    run_file(SRVGG, &photo, &expected, TileSelection::Side(128));
+    let levels = FreeMemoryLevels {
+        whole: u64::MAX,
+        side_512: u64::MAX,
+        side_256: 0,
+    };
+    // The study of the model runs 256 px, which it must not fail on. A single tile that was slow is done.
+    for (is_slow, most_px, tiles) in [
+        (false, 256 * 256, TileSelection::Fitting),
+        (true, 128 * 128, TileSelection::Adaptive(levels)),
+    ] {
+        let output = folder.path().join("out.png");
+        let settings = RunSettings {
+            memory_bytes: 8 << 30,
+            ..settings(SRVGG, &photo, &output, tiles)
+        };
+        let engine = Poor { most_px, is_slow };
+        let never = AtomicBool::new(false);
+        let patience = Patience {
+            factor: 0.0,
+            slack: Duration::from_secs(1),
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
+        let outcome = pool
+            .install(|| run_on(&engine, &settings, patience, &Context::new(&Silent, &never)))
+            .unwrap();
+        let image = &outcome.images[0];
+        assert!(image.tile_width * image.tile_height <= most_px);
+        assert!(
+            image.decisions[0].contains("tiles of "),
+            "{:?}",
+            image.decisions
+        );
+        // Tiles of another size may round a sample the other way.
+        assert!(difference(&expected, &output) < 1.01 / 255.0);
+    }
+}
+
+#[test]
+fn swept_runs_keep_pixels_as_they_are_stored_and_what_the_file_says() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (_, rows, _) = read_rows(&repository(PHOTO));
+    let size = Size {
+        height: 40,
+        width: 50,
+    };
+    let pixels = corner(&rows, 257, size);
+    let orientation = ExifField {
+        directory: ExifDirectory::Main,
+        tag: 0x0112,
+        kind: 3,
+        value: 6u16.to_ne_bytes().to_vec(),
+    };
+    let mut metadata = Metadata::default();
+    metadata.exif = Exif::from_fields(std::slice::from_ref(&orientation));
+    metadata.xmp = Some(b"<x:xmpmeta/>".to_vec());
+    let grey: Vec<f32> = pixels.chunks_exact(3).map(|pixel| pixel[1]).collect();
+    for (colour, pixels) in [(Colour::Rgb, &pixels), (Colour::Grey, &grey)] {
+        let format = format(colour, Alpha::None, SampleType::U16);
+        write_pixels(&path("in.tif"), size, format, pixels, &metadata);
+        let run_to = |output: &str, sweeps| {
+            run_with(&RunSettings {
+                sweeps,
+                ..settings(
+                    "models/nafnet-denoise.onnx",
+                    &path("in.tif"),
+                    &path(output),
+                    TileSelection::Side(256),
+                )
+            })
+        };
+        run_to("plain.tif", None);
+        run_to("swept.tif", Some(Sweeps::Auto));
+        let (found, swept, said) = read_rows(&path("swept.tif"));
+        assert_eq!(found, format);
+        assert_eq!(
+            said.exif.unwrap().fields(),
+            std::slice::from_ref(&orientation)
+        );
+        assert_eq!(said.xmp, metadata.xmp);
+        // One tile: nothing is swept.
+        assert_eq!(swept, read_rows(&path("plain.tif")).1);
     }
 }
