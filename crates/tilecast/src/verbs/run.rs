@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 use tilecast_tile::{
     ChosenTiles, ImageReader, ImageTarget, ProcessMemory, ReadLimits, RowSource, RunControl,
@@ -109,17 +108,16 @@ pub struct RunImage {
 pub fn run(settings: &RunSettings, cx: &Context<'_>) -> Result<RunOutcome, Failure> {
     let engine = settings.engine.open()?;
     let model = Model::load(&settings.model)?;
-    let analysis = analyze(&model)?;
+    let geometry = Geometry::of_model(&model)?;
     let windowed = match settings.local_window {
-        Some(px) => Windowed::of(&model, &analysis, px.get() as usize)?,
+        Some(px) => Windowed::of(&model, geometry.analysis(), px.get() as usize)?,
         None => None,
     };
     let is_other_network = windowed.is_some();
-    let (model, analysis) = match windowed {
-        Some(windowed) => (windowed.model, windowed.analysis),
-        None => (model, analysis),
+    let (model, geometry) = match windowed {
+        Some(windowed) => (windowed.model, Geometry::new(windowed.analysis)?),
+        None => (model, geometry),
     };
-    let geometry = Geometry::new(analysis)?;
     let jobs = jobs(&settings.input, &settings.output)?;
     for (_, output) in &jobs {
         check_image_target(output)?;
@@ -284,8 +282,15 @@ impl Job<'_> {
         };
         let budget = self.settings.memory_bytes;
         match self.settings.tiles {
-            TileSelection::Fitting => self.tiler.choose(reader.size(), image, budget, &rows),
-            TileSelection::Side(side) => {
+            TileSelection::Fitting if self.geometry.fixed_tile().is_none() => {
+                self.tiler.choose(reader.size(), image, budget, &rows)
+            }
+            // A model that takes one size has the tiles of that size, whatever is asked for.
+            TileSelection::Fitting | TileSelection::Side(_) => {
+                let side = match self.settings.tiles {
+                    TileSelection::Side(side) => side,
+                    TileSelection::Fitting => 1,
+                };
                 let plan = self.geometry.plan(reader.size(), Some(side))?;
                 Ok(self.tiler.predict(plan, image, budget, &rows))
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use tempfile::TempDir;
+use tilecast_analysis::analyze;
 use tilecast_exec::TractEngine;
 use tilecast_tile::{
     Alpha, Colour, Exif, ExifDirectory, ExifField, Metadata, PixelFormat, PlanarImage, SampleType,
