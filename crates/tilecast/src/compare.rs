@@ -60,6 +60,10 @@ const MAX_PICTURES: usize = 16;
 impl CompareOptions<'_> {
     /// The plan of the whole image, where its run differs from one by `plan`.
     fn whole_plan(&self, image_px: Size, plan: &TilePlan) -> Result<Option<TilePlan>, Failure> {
+        if self.geometry.analysis().declared_size.is_some() {
+            // The reference itself has no other size to run at.
+            return Ok(None);
+        }
         let whole = self.geometry.plan(image_px, None)?;
         let differs = self.whole_reference.is_some() && self.tile_px.is_some();
         let is_same = plan.n_tiles() == 1 && plan.tile_size() == whole.tile_size();

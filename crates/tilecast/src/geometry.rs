@@ -1,6 +1,7 @@
 //! From facts about a graph to tile plans.
 
-use tilecast_analysis::{PadFill, TilingAnalysis};
+use tilecast_analysis::{PadFill, Scale, TilingAnalysis, TilingClass, analyze};
+use tilecast_onnx::{Model, declared_extents, infer_shapes};
 use tilecast_tile::{Fill, Size, TilePlan, TileRequest, UnalignedSizes};
 
 use crate::{Failure, FailureKind};
@@ -29,11 +30,33 @@ impl Geometry {
                 ),
             )
         })?;
+        let declared = analysis.declared_size;
         Ok(Self {
             analysis,
             scale,
-            fixed_px: None,
+            fixed_px: declared.map(|[height, width]| Size { height, width }),
         })
+    }
+
+    /// The geometry of a model. One that depends on the absolute size of its image, and declares that size, has a geometry for
+    /// images of that size only.
+    ///
+    /// # Errors
+    /// The model cannot be analysed, or its output is not a whole number of times as large as the input.
+    pub(crate) fn of_model(model: &Model) -> Result<Self, Failure> {
+        match analyze(model) {
+            Ok(analysis) => Self::new(analysis),
+            Err(error) => match fixed_analysis(model) {
+                Some(analysis) => Self::new(analysis),
+                None => Err(error.into()),
+            },
+        }
+    }
+
+    /// The one size of tiles that the network takes; `None` where it takes any.
+    #[must_use]
+    pub(crate) fn fixed_tile(&self) -> Option<Size> {
+        self.fixed_px
     }
 
     /// The same for a copy of the model that takes tiles of one size only.
@@ -72,6 +95,9 @@ impl Geometry {
     /// A square that the network takes, pixels.
     #[must_use]
     pub(crate) fn smallest_tile(&self) -> Size {
+        if let Some(fixed_px) = self.fixed_px {
+            return fixed_px;
+        }
         let side = UNKNOWN_ALIGNMENT_PX.next_multiple_of(self.analysis.alignment_px.max(1));
         Size {
             height: side,
@@ -150,7 +176,7 @@ pub(crate) fn observation_plan(
     tile_px: Option<usize>,
 ) -> Result<TilePlan, Failure> {
     let (fill, unaligned) = analysis.map_or((Fill::Reflect, UnalignedSizes::Refused), padding);
-    let plan = TilePlan::new(&TileRequest {
+    let request = TileRequest {
         image_px,
         tile_px,
         halo_px: Some(0),
@@ -158,8 +184,45 @@ pub(crate) fn observation_plan(
         scale: 1,
         fill,
         unaligned,
-    })?;
-    Ok(plan)
+    };
+    Ok(match analysis.and_then(|a| a.declared_size) {
+        Some([height, width]) => TilePlan::with_fixed_size(&request, Size { height, width })?,
+        None => TilePlan::new(&request)?,
+    })
+}
+
+/// What there is to know of a model that can be run at the size it declares and at no other; `None` where it declares none, or has
+/// more than one image input.
+fn fixed_analysis(model: &Model) -> Option<TilingAnalysis> {
+    let graph = model.graph();
+    let mut inputs = graph.inputs();
+    let (input, None) = (inputs.next()?, inputs.next()) else {
+        return None;
+    };
+    let [Some(batch), Some(channels), Some(height), Some(width)] = declared_extents(input)?[..]
+    else {
+        return None;
+    };
+    let name = input.name.as_deref()?;
+    let shapes = infer_shapes(&graph, &[(name, vec![batch, channels, height, width])]).ok()?;
+    let output = graph.proto().output.first()?.name.as_deref()?;
+    let &[_, _, rows, columns] = shapes.shape(output)? else {
+        return None;
+    };
+    // One factor for both sides.
+    (rows * width == columns * height && rows.is_multiple_of(height)).then(|| TilingAnalysis {
+        halo_px: None,
+        reach: None,
+        alignment_px: 1,
+        scale: Scale {
+            numerator: rows / height,
+            denominator: 1,
+        },
+        tiling_class: TilingClass::D,
+        global_nodes: Vec::new(),
+        pads_itself: None,
+        declared_size: Some([height, width]),
+    })
 }
 
 /// How the network expects sides that are no multiples of its period.

@@ -78,6 +78,10 @@ impl<'a> Tiler<'a> {
         } else {
             large
         };
+        let (small, large) = match geometry.fixed_tile() {
+            Some(fixed_px) => (fixed_px, fixed_px),
+            None => (small, large),
+        };
         let study = runner.study_tiles(small, large)?;
         cx.emit(&Event::Finished {
             stage,

@@ -96,3 +96,34 @@ fn windows_make_another_network_that_tiles_equal() {
         )
         .assert_says(&["--sweeps"]);
 }
+
+#[test]
+fn a_model_of_fixed_size_is_run_in_tiles_of_that_size() {
+    let folder = Folder::with_images();
+    sixteen_bit_image().save(folder.path("input.png")).unwrap();
+    folder.succeed(&format!(
+        "convert {SRVGG} --to fp16 -o fixed.onnx --bind h=64,w=96"
+    ));
+    folder.succeed(&format!("convert {SRVGG} --to fp16 -o open.onnx"));
+    let run = |options: &str, output: &str| {
+        let line = format!("run {options} -o {output} --json");
+        let document = folder.succeed_with_json(&line);
+        assert_eq!(document["equivalence"], "exact");
+        let image = &document["images"][0];
+        let tile = (
+            image["tile_width"].as_u64().unwrap(),
+            image["tile_height"].as_u64().unwrap(),
+        );
+        let pixels = image::open(folder.path(output)).unwrap().into_rgb16();
+        (tile, pixels)
+    };
+    let (_, whole) = run("open.onnx input.png --tile 4096", "whole.png");
+    for options in ["--tile 512", "--memory 1GiB"] {
+        let (tile, tiled) = run(&format!("fixed.onnx input.png {options}"), "tiled.png");
+        assert_eq!(tile, (96, 64));
+        let pairs = whole.as_raw().iter().zip(tiled.as_raw());
+        let worst = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        // Half precision has steps of 32 of 65536 below 1.
+        assert!(worst <= 64, "{worst}");
+    }
+}

@@ -78,7 +78,7 @@ fn contract(
     let job = &linted.job;
     let geometry = &linted.geometry;
     let analysis = geometry.analysis();
-    let fixed = job.artifacts[index].0.shape;
+    let fixed = job.artifacts[index].0.shape.or(geometry.fixed_tile());
     let minimum_tile_px = analysis
         .halo_px
         .map(|halo| 2 * halo + analysis.alignment_px);

@@ -11,7 +11,6 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tilecast_analysis::analyze;
 use tilecast_exec::Engine;
 use tilecast_onnx::Model;
 use tilecast_tile::{ProcessMemory, TiledRunner, check_image_target, list_images};
@@ -165,17 +164,16 @@ fn run_on(
     cx: &Context<'_>,
 ) -> Result<RunOutcome, Failure> {
     let model = Model::load(&settings.model)?;
-    let analysis = analyze(&model)?;
+    let geometry = Geometry::of_model(&model)?;
     let windowed = match settings.local_window {
-        Some(px) => Windowed::of(&model, &analysis, px.get() as usize)?,
+        Some(px) => Windowed::of(&model, geometry.analysis(), px.get() as usize)?,
         None => None,
     };
     let is_other_network = windowed.is_some();
-    let (model, analysis) = match windowed {
-        Some(windowed) => (windowed.model, windowed.analysis),
-        None => (model, analysis),
+    let (model, geometry) = match windowed {
+        Some(windowed) => (windowed.model, Geometry::new(windowed.analysis)?),
+        None => (model, geometry),
     };
-    let geometry = Geometry::new(analysis)?;
     let feeding = Feeding::new(settings.preprocess.as_ref(), &model)?;
     let fed = feeding.engine(engine);
     let jobs = jobs(&settings.input, &settings.output)?;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tilecast_analysis::analyze;
 use tilecast_onnx::Model;
 
 use crate::baseline::Figures;
@@ -102,7 +101,8 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
     let feeding = Feeding::new(settings.preprocess.as_ref(), &reference)?;
     let fed = feeding.engine(engine.as_ref());
     let images = find_images(&settings.images, settings.references.as_deref())?;
-    let analysis = analyze(&reference)?;
+    let geometry = Geometry::of_model(&reference)?;
+    let analysis = geometry.analysis().clone();
     let windowed = match settings.local_window {
         Some(px) => Windowed::of(&reference, &analysis, px.get() as usize)?,
         None => None,
@@ -114,10 +114,15 @@ pub fn verify(settings: &VerifySettings, cx: &Context<'_>) -> Result<Verificatio
         _ => candidate,
     };
     let tiled = windowed.as_ref().map_or(&reference, |w| &w.model);
-    let geometry = Geometry::new(match &windowed {
-        Some(windowed) => windowed.analysis.clone(),
-        None => analysis,
-    })?;
+    let geometry = match &windowed {
+        Some(windowed) => Geometry::new(windowed.analysis.clone())?,
+        None => geometry,
+    };
+    // Both run in the tiles of the one that takes no others.
+    let geometry = match Geometry::of_model(&candidate)?.fixed_tile() {
+        Some(fixed_px) => geometry.with_fixed_tile(fixed_px),
+        None => geometry,
+    };
     let sweeping = match settings.sweeps {
         Some(sweeps) => Sweeping::of(&reference, geometry.analysis(), sweeps)?,
         None => None,

@@ -63,7 +63,7 @@ fn wrong_types_say_what_is_expected() {
             "target: ort-cpu",
             "target: cuda",
             "15:13: `artifacts.1.target`: unknown value `cuda`",
-            "expected `generic`, `ort-cpu`, `tensorrt`, `directml` or `coreml`",
+            "expected `generic`, `ort-cpu`, `ort-cpu-vnni`, `tensorrt`, `directml` or `coreml`",
         ),
         (
             "norms: fp32",

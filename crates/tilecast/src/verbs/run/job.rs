@@ -277,6 +277,11 @@ impl Try<'_> {
         let image = self.image_memory(opened)?;
         let (size, budget) = (opened.source.size(), self.memory_bytes);
         let chosen = match self.job.settings.tiles {
+            // A network that takes one size has the tiles of that size, whatever is asked for.
+            _ if self.job.geometry.fixed_tile().is_some() => self
+                .tiler
+                .plan(size, Some(1))
+                .map(|plan| (self.tiler.predict(plan, image, budget, &rows), Vec::new())),
             TileSelection::Fitting => self
                 .tiler
                 .choose(size, image, budget, &rows)

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tilecast_analysis::analyze;
 use tilecast_exec::{
     HostTensor, LoadError, Observer, RunError, Session, SessionOptions, TractEngine,
 };
