@@ -26,22 +26,22 @@ pub(crate) struct Arguments {
     /// Most memory that the process may take, for example `512MiB`; tiles are chosen for it.
     #[arg(long, value_name = "SIZE", conflicts_with = "tile")]
     memory: Option<ByteSize>,
-    /// Side fed to the network, pixels; smaller images run whole. Without this and `--memory` the memory that is free decides.
+    /// Side fed to the network, pixels. Without it and `--memory`, free memory decides.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     tile: Option<u32>,
-    /// How much context tiles are given.
-    #[arg(long, value_enum, default_value_t, conflicts_with = "sweeps")]
+    /// Context of tiles: exact, as the graph says, or measured, the least within the tolerance.
+    #[arg(long, value_enum, default_value_t, conflicts_with = "sweeps", hide_possible_values = true)]
     mode: ModeName,
-    /// With `--mode measured`: the largest difference that less context may make, as a share of the range of values.
+    /// Largest difference that measured context may make, as a share of the range of values.
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = tolerance)]
     tolerance: f32,
-    /// Write an image of 1/N of the width and height first, beside the output as `NAME-preview`.
+    /// Write an image of 1/N of the size first, as `NAME-preview` beside the output.
     #[arg(long, value_name = "N", value_parser = preview, conflicts_with = "sweeps")]
     preview: Option<NonZeroUsize>,
-    /// Run all tiles so often, or `auto`, that operators that look at the whole image see it instead of their tile.
+    /// Run all tiles so often, or `auto`, that global operators see the whole image.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
     sweeps: Option<Sweeps>,
-    /// Take means over the whole image over windows of N pixels instead, by another network that is made of the model.
+    /// Take means over the whole image over windows of N pixels instead: another network.
     #[arg(long, value_name = "N", conflicts_with = "sweeps")]
     local_window: Option<NonZeroU32>,
     /// Engine that runs the model: tract, or ort for an installed ONNX Runtime.

@@ -209,7 +209,7 @@ fn a_second_run_reuses_the_calibration_and_gives_the_same_bytes() {
     // A gate decides nothing about ranges, and neither does the way they are chosen.
     for set in [
         "artifacts.0.gate.min_psnr_db=50",
-        "calibration.range=minmax",
+        "calibration.range=mse",
     ] {
         let line = format!("quantize recipe.yaml --out d --set {set}");
         folder.succeed(&line).assert_says(&[reused]);

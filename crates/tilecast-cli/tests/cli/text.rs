@@ -102,8 +102,9 @@ fn explain_of_a_rule() {
     **Does overlap help?** Only as far as a larger tile resembles the image more.
 
     **What to do.** Sweep the statistics: run the tiles once to collect the averages, merge them, run again with the averages of the
-    whole image. Or use tiles about as large as the crops that the model was trained on: for such models small tiles are not
-    worse against the ground truth, only different. Or run the image whole.
+    whole image. Or let the network look at windows of bounded size instead (`global_statistics: {window: n}`,
+    `--local-window`), which makes another network of it. Or use tiles about as large as the crops that the model was trained on: for such
+    models small tiles are not worse against the ground truth, only different. Or run the image whole.
     ");
 }
 

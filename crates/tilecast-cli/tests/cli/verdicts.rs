@@ -64,7 +64,9 @@ fn gates_that_are_met_end_with_0() {
             "out/report.json",
             "out/report.md",
             "out/srvgg-x2-fp16-generic.onnx",
+            "out/srvgg-x2-fp16-generic.tiling.json",
             "out/srvgg-x2-int8-ort-cpu.onnx",
+            "out/srvgg-x2-int8-ort-cpu.tiling.json",
         ]
     );
 }

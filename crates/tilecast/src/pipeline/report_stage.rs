@@ -74,6 +74,7 @@ pub(super) fn report(
     let (memory, peaks) = clock.run(cx, "predict memory", "models", 0, || {
         predict_memory(&job, &linted.geometry, &saved.files, cx)
     })?;
+    let swept_names: Vec<String> = saved.files.iter().map(|f| f.swept_name.clone()).collect();
     let mut artifacts = Vec::new();
     let plans = calibrated.plans.iter().zip(rewritten.models);
     for (index, (((request, gates), file), (plan, (model, passes)))) in
@@ -184,8 +185,11 @@ pub(super) fn report(
     settings
         .judging
         .write(|| report_to_junit(&report), || report_to_summary(&report))?;
-    let artifacts = report.artifacts.iter().map(|a| a.path.as_str());
-    write_sums(folder, artifacts.chain(REPORT_FILES))?;
+    let artifacts = report.artifacts.iter();
+    let artifacts = artifacts.flat_map(|a| [a.path.as_str(), a.tiling_contract.as_str()]);
+    let swept = swept_names.iter().map(String::as_str);
+    let swept = swept.filter(|name| folder.join(name).is_file());
+    write_sums(folder, artifacts.chain(swept).chain(REPORT_FILES))?;
     Ok(report)
 }
 
