@@ -30,7 +30,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     tile: Option<u32>,
     /// Context of tiles: exact, as the graph says, or measured, the least within the tolerance.
-    #[arg(long, value_enum, default_value_t, conflicts_with = "sweeps", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        conflicts_with = "sweeps",
+        hide_possible_values = true
+    )]
     mode: ModeName,
     /// Largest difference that measured context may make, as a share of the range of values.
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = tolerance)]

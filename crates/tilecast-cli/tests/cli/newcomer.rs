@@ -207,10 +207,7 @@ fn a_second_run_reuses_the_calibration_and_gives_the_same_bytes() {
     assert_eq!(artifacts(&folder, "a"), artifacts(&folder, "b"));
     assert_eq!(artifacts(&folder, "a"), artifacts(&folder, "c"));
     // A gate decides nothing about ranges, and neither does the way they are chosen.
-    for set in [
-        "artifacts.0.gate.min_psnr_db=50",
-        "calibration.range=mse",
-    ] {
+    for set in ["artifacts.0.gate.min_psnr_db=50", "calibration.range=mse"] {
         let line = format!("quantize recipe.yaml --out d --set {set}");
         folder.succeed(&line).assert_says(&[reused]);
     }
