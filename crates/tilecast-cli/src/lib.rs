@@ -33,7 +33,7 @@ struct Arguments {
     /// Print no progress, warnings or hints.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more: where a stage is, also without a terminal; with --version, the build.
+    /// Say more: stages without a terminal; with --version, the build.
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     verbose: bool,
     /// When to use colour: auto, always or never.

@@ -16,7 +16,7 @@ pub(super) struct GateArguments {
     /// Write a short Markdown summary, as for a pull request.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
-    /// Fail where anything is worse than in this earlier report, beyond the tolerances.
+    /// Fail where anything is worse than in this earlier report.
     #[arg(long, value_name = "REPORT.JSON")]
     baseline: Option<PathBuf>,
     /// Tolerated loss of PSNR, and against the ground truth, dB.
@@ -31,7 +31,7 @@ pub(super) struct GateArguments {
     /// Tolerated growth of the predicted peak of a tile.
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = parse_percent, requires = "baseline")]
     tolerance_peak: f64,
-    /// Tolerated loss of nodes that run in INT8, of all nodes.
+    /// Tolerated loss of nodes in INT8.
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = parse_percent, requires = "baseline")]
     tolerance_int8: f64,
 }
