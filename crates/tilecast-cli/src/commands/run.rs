@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// Write an image of 1/N of the size first, as `NAME-preview` beside the output.
     #[arg(long, value_name = "N", value_parser = preview, conflicts_with = "sweeps")]
     preview: Option<NonZeroUsize>,
-    /// Run all tiles so often, or `auto`, that global operators see the whole image.
+    /// Sweeps over all tiles, or `auto`, so that global operators see the whole image.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
     sweeps: Option<Sweeps>,
     /// Take means over the whole image over windows of N pixels instead: another network.

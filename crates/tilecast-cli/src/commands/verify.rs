@@ -31,10 +31,10 @@ pub(crate) struct Arguments {
     /// Side fed to the network, pixels; without it every image runs whole.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     tile: Option<u32>,
-    /// Run all tiles so often, or `auto`, that global operators see the whole image.
+    /// Sweeps over all tiles, or `auto`, so that global operators see the whole image.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps, requires = "tile")]
     sweeps: Option<Sweeps>,
-    /// Take means over the whole image over windows of N pixels: other networks.
+    /// Take global means over windows of N pixels instead: other networks.
     #[arg(long, value_name = "N", requires = "tile", conflicts_with = "sweeps")]
     local_window: Option<NonZeroU32>,
     /// Least mean PSNR against REFERENCE, dB.
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Most that may be lost against the ground truth in the mean, dB.
     #[arg(long, value_name = "DB", requires = "references")]
     max_drop: Option<f64>,
-    /// Engine: tract, or ort for an installed ONNX Runtime.
+    /// Engine: tract, or ort, an installed ONNX Runtime.
     #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineName,
     /// Folder for a map of every image's error, amplified, as PNG.
