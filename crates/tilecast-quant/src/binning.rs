@@ -99,7 +99,7 @@ pub(crate) fn extremes(block: &[f32]) -> Option<(f32, f32)> {
     let mut take = |lane: usize, value: f32| {
         min[lane] = if value < min[lane] { value } else { min[lane] };
         max[lane] = if value > max[lane] { value } else { max[lane] };
-        poison[lane] += value - value;
+        poison[lane] += value * 0.0;
     };
     let (groups, rest) = block.as_chunks::<N_LANES>();
     for group in groups {
@@ -110,7 +110,7 @@ pub(crate) fn extremes(block: &[f32]) -> Option<(f32, f32)> {
     for (lane, &value) in rest.iter().enumerate() {
         take(lane, value);
     }
-    (poison == [0.0; N_LANES]).then(|| {
+    poison.iter().all(|sum| sum.is_finite()).then(|| {
         (
             min.into_iter().fold(f32::INFINITY, f32::min),
             max.into_iter().fold(f32::NEG_INFINITY, f32::max),

@@ -551,7 +551,7 @@ mod tests {
         );
         assert_eq!(
             drawn((1..=9).map(|i| i as f32 / 10.0)),
-            Vec::from_iter(0..9)
+            (0..9).collect::<Vec<_>>()
         );
     }
 

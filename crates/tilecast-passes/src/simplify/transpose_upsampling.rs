@@ -131,9 +131,10 @@ impl Upsampling {
         }
         let bias = bias.map(|bias| {
             let values = bias.to_f32_vec().unwrap_or_default();
+            let bits = |filter, place| values[row(filter, place)].to_bits();
             let is_even = values.len() == n_rows
                 && (0..n_filters).all(|filter| {
-                    (1..n_places).all(|place| values[row(filter, place)] == values[row(filter, 0)])
+                    (1..n_places).all(|place| bits(filter, place) == bits(filter, 0))
                 });
             let first = |filter| values[row(filter, 0)];
             is_even
