@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 /// The allocator of the `tilecast` binary, so that the main job costs here what it costs there.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tilecast_alloc::Allocator = tilecast_alloc::Allocator;
 
 /// What `cargo xtask help` prints.
 const HELP: &str = "\

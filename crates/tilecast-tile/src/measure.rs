@@ -1,11 +1,9 @@
 //! What a tile in flight takes, from the engine's plan and one tile that is run.
 //!
 //! The engine's plan gives the live tensors of a tile. They are proportional to its pixels, so the plans of two small
-//! tiles give them for every size. What kernels allocate besides is in no plan, nor is what the allocator holds back for
-//! each thread: the larger of the two tiles is run, on two threads where there are two, and the memory of the process before and
-//! at its peak gives the factor.
+//! tiles give them for every size. What kernels allocate besides is in no plan: the larger of the two tiles is run, and what the
+//! allocator handed out meanwhile gives the factor.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -101,55 +99,32 @@ impl TiledRunner<'_> {
         vec![1, self.network_planes(), tile_px.height, tile_px.width]
     }
 
-    /// Runs one tile twice, on two threads where there are two: what the first run frees and the system has not taken back
-    /// yet counts for tiles to come as well, and the second has warm caches.
+    /// Runs one tile twice: the second run has warm caches.
     fn run_twice(&self, session: &dyn Session, tile_px: Size) -> Result<TwoRuns, RunTiledError> {
         let dims = self.tile_dims(tile_px);
         let input = HostTensor::new(dims.clone(), vec![0.5; dims.iter().product()]);
-        let n_threads = rayon::current_num_threads().min(MOST_THREADS);
-        let before = ProcessMemory::now();
-        let run_twice = || -> Result<f64, RunTiledError> {
-            let mut seconds = 0.0;
-            for _ in 0..2 {
-                let start = Instant::now();
-                session
-                    .run(std::slice::from_ref(&input))
-                    .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
-                seconds = start.elapsed().as_secs_f64();
-            }
-            Ok(seconds)
-        };
-        let seconds = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(run_twice)).collect();
-            let mut seconds = run_twice()?;
-            for other in others {
-                // A thread that panicked takes the run with it, as it would have without threads.
-                let other = other.join().unwrap_or_else(|cause| resume_unwind(cause))?;
-                seconds = f64::max(seconds, other);
-            }
-            Ok::<f64, RunTiledError>(seconds)
-        })?;
-        let growth_bytes = before
-            .zip(ProcessMemory::now())
-            .and_then(|(before, after)| {
-                (after.peak_bytes > before.peak_bytes)
-                    .then(|| (after.peak_bytes - before.resident_bytes) / n_threads as u64)
-            });
+        tilecast_alloc::begin_peak();
+        let before = tilecast_alloc::usage().live_bytes;
+        let mut seconds = 0.0;
+        for _ in 0..2 {
+            let start = Instant::now();
+            session
+                .run(std::slice::from_ref(&input))
+                .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
+            seconds = start.elapsed().as_secs_f64();
+        }
+        let growth = tilecast_alloc::usage().peak_bytes.saturating_sub(before);
         Ok(TwoRuns {
-            growth_bytes,
+            growth_bytes: (growth > 0).then_some(growth as u64),
             seconds,
         })
     }
 }
 
-/// Threads that tiles are studied on.
-const MOST_THREADS: usize = 2;
-
 /// What two runs of one tile showed.
 struct TwoRuns {
-    /// Bytes by which each thread raised the peak of the process above what it had before; `None` where that cannot be seen,
-    /// because an earlier peak was higher or the system does not tell.
+    /// Bytes that a run allocates; `None` where the program has another allocator.
     growth_bytes: Option<u64>,
-    /// Time of the second, of the slower thread.
+    /// Time of the second.
     seconds: f64,
 }

@@ -14,9 +14,8 @@ use crate::verbs::plan::PlannedMemory;
 /// Sides of the two tiles from which all others are predicted, pixels, before they are aligned.
 const STUDIED_PX: [usize; 2] = [128, 256];
 
-/// Tiles are chosen for this share of the memory: what the allocator holds back depends on timing, a busy machine takes a
-/// tenth more than was predicted, and the limit is to hold.
-const USED_SHARE: (u64, u64) = (17, 20);
+/// Tiles are chosen for this share of the memory: predictions are within a tenth, and the limit is to hold.
+const USED_SHARE: (u64, u64) = (9, 10);
 
 /// No tile is smaller than this for the sake of memory, pixels.
 const SMALLEST_PX: usize = 128;
@@ -158,7 +157,7 @@ impl<'a> Tiler<'a> {
         decisions(chosen, &self.study, rayon::current_num_threads())
     }
 
-    /// The tiles of least work, for 85 % of `budget_bytes`.
+    /// The tiles of least work, for 90 % of `budget_bytes`.
     ///
     /// # Errors
     /// Nothing fits, or the image cannot be cut.
