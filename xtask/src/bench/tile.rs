@@ -3,8 +3,10 @@
 //!
 //! `--only try` runs a small image instead, in a minute.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -104,7 +106,8 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
         method: vec![
             "Both read an 8-bit TIFF, run the sample in tiles of the same size with the same overlap, and write a TIFF. The peer is onnxruntime's CPU \
              provider with its defaults and as many threads as there are cores, in a loop over the tiles, with the image and the result as whole arrays of \
-             float32; tilecast runs a tile per core. Rounds are interleaved: tilecast, peer, with two cores and, in every third round, with one."
+             float32; tilecast runs a tile per core. Rounds are interleaved: tilecast, peer, with two cores and, in every third round, with one, and then \
+             two processes of tilecast at once with one core each: what the machine makes of a second core when nothing is shared."
                 .into(),
             "Times are those of whole processes. \"Without the start of Python\" leaves its start and its imports out of the peer's; nothing is left out of \
              tilecast's. Peaks are resident sets as the system counts them (VmHWM)."
@@ -135,6 +138,8 @@ struct Measured {
     difference: u32,
     /// Per number of cores as in [`CORES`], a pair per round.
     pairs: [Vec<Pair>; 2],
+    /// In rounds with one core: seconds until two processes of one core each are through that run at the same time.
+    side_by_side: Vec<f64>,
 }
 
 fn measure(case: &Case, options: &Options) -> Result<Measured, BenchError> {
@@ -152,6 +157,7 @@ fn measure(case: &Case, options: &Options) -> Result<Measured, BenchError> {
         },
         difference: 0,
         pairs: [Vec::new(), Vec::new()],
+        side_by_side: Vec::new(),
     };
     for round in 0..options.rounds.max(1) {
         for (cores, pairs) in CORES.into_iter().zip(&mut measured.pairs) {
@@ -167,9 +173,34 @@ fn measure(case: &Case, options: &Options) -> Result<Measured, BenchError> {
             });
             measured.tiles = tiles;
             measured.difference = measured.difference.max(largest_difference(&ours, &peer)?);
+            if cores == 1 {
+                progress(&format!("{}: two processes at once", case.name));
+                let seconds = run_side_by_side(case, &input, [&ours, &peer])?;
+                measured.side_by_side.push(seconds);
+            }
         }
     }
     Ok(measured)
+}
+
+/// Seconds until two processes of one core each, on the same image at the same time, are both through: what the machine makes of
+/// a second core when nothing is shared.
+fn run_side_by_side(case: &Case, input: &Path, outputs: [&Path; 2]) -> Result<f64, BenchError> {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        // Errors stay in their thread: they may hold what cannot be sent.
+        let runs = outputs.map(|output| {
+            scope.spawn(|| {
+                let run = run_ours(case, input, output, 1);
+                run.map(drop).map_err(|e| e.to_string())
+            })
+        });
+        runs.into_iter().try_for_each(|run| {
+            let run = run.join().unwrap_or_else(|cause| resume_unwind(cause));
+            run.map_err(|e| BenchError::step("two processes at once", e))
+        })
+    })?;
+    Ok(start.elapsed().as_secs_f64())
 }
 
 fn run_ours(
@@ -260,6 +291,16 @@ impl Measured {
         Quartiles::of(&ratios)
     }
 
+    /// What two processes get done in the time of one, over what one does.
+    fn scaling_of_processes(&self) -> Option<Quartiles> {
+        let both = self.side_by_side.iter();
+        let ratios: Vec<f64> = both
+            .zip(&self.pairs[1])
+            .map(|(both, one)| 2.0 * one.ours.run.seconds / both)
+            .collect();
+        Quartiles::of(&ratios)
+    }
+
     fn peak(&self, program: fn(&Pair) -> &Sample) -> Option<Quartiles> {
         let peaks: Vec<f64> = self.pairs[0]
             .iter()
@@ -309,6 +350,12 @@ impl Measured {
             String::new(),
         ]);
         rows.push(vec![
+            "– twice one core over two processes at once".to_owned(),
+            text(self.scaling_of_processes()),
+            String::new(),
+            String::new(),
+        ]);
+        rows.push(vec![
             "peak with two cores, MB".to_owned(),
             text(our_peak),
             text(peer_peak),
@@ -350,6 +397,7 @@ impl Measured {
             "image": case.name,
             "tiles": self.tiles,
             "largest_difference": self.difference,
+            "side_by_side_seconds": self.side_by_side,
             "rounds": { "2": rounds(&self.pairs[0]), "1": rounds(&self.pairs[1]) },
         })
     }
@@ -440,6 +488,7 @@ mod tests {
             },
             difference: 2,
             pairs: [vec![pair(10.0, 11.0)], vec![pair(19.0, 21.0)]],
+            side_by_side: vec![20.0],
         };
         let rows = measured.table(&CASES[1]).rows;
         let cells: Vec<&str> = rows.iter().map(|row| row[3].as_str()).collect();
@@ -451,10 +500,12 @@ mod tests {
                 "1.11 (1.11–1.11)",
                 "1.05 (1.05–1.05)",
                 "",
+                "",
                 "4.00"
             ]
         );
         assert_eq!(rows[4][1], "1.90 (1.90–1.90)");
+        assert_eq!(rows[5][1], "1.90 (1.90–1.90)");
         assert!(measured.remark(&CASES[1]).is_some());
     }
 
