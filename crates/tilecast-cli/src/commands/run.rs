@@ -18,7 +18,7 @@ use crate::printer::Output;
 pub(crate) struct Arguments {
     /// ONNX model.
     model: PathBuf,
-    /// Image (PNG, JPEG, TIFF) or folder of images.
+    /// Image (PNG, JPEG, TIFF, WebP) or folder of images.
     input: PathBuf,
     /// Image to write, or folder where INPUT is one.
     #[arg(short, long)]

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{IMAGE_EXTENSIONS, format_of};
+use super::{IMAGE_EXTENSIONS, has_image_extension};
 
 /// What kind of failure a [`ListImagesError`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn list_images(folder: &Path) -> Result<Vec<PathBuf>, ListImagesError> {
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
         // `is_file` follows links, so that a folder of links is a folder of images.
-        if !is_hidden(&path) && format_of(&path).is_some() && path.is_file() {
+        if !is_hidden(&path) && has_image_extension(&path) && path.is_file() {
             images.push(path);
         }
     }

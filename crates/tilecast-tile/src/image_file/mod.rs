@@ -1,5 +1,5 @@
 //! Image files: PNG, JPEG and TIFF with 8 or 16 bits per sample, RGB or grey; read and written row by row also with
-//! alpha, and TIFF of floats.
+//! alpha, and TIFF of floats. WebP is read only.
 
 mod encode_png;
 mod exif;
@@ -32,10 +32,13 @@ pub use write::{
 
 use std::path::Path;
 
-/// Extensions of files that are read and written, lower case.
-pub const IMAGE_EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
+/// Extensions of files that are read, lower case: those that are written, and WebP.
+pub const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "webp"];
 
-/// The file formats behind [`IMAGE_EXTENSIONS`].
+/// Extensions of files that are written, lower case.
+pub(crate) const WRITTEN_EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
+
+/// The file formats behind [`WRITTEN_EXTENSIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Png,
@@ -43,7 +46,13 @@ enum Format {
     Tiff,
 }
 
-/// The format that a file's name asks for.
+/// Whether a file's name says that it is an image of a kind that is read.
+fn has_image_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| IMAGE_EXTENSIONS.contains(&&*extension.to_ascii_lowercase()))
+}
+
+/// The format in which a file of this name is written.
 fn format_of(path: &Path) -> Option<Format> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     match extension.as_str() {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
+use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Limits};
 
-use super::format_of;
+use super::has_image_extension;
 use super::jpeg_end::has_end;
 
 use crate::{BitDepth, PlanarImage, Size};
@@ -79,7 +80,7 @@ pub fn read_image(path: &Path) -> Result<PlanarImage, ReadImageError> {
     read_image_within(path, &ReadLimits::default())
 }
 
-/// Reads a PNG, JPEG or TIFF file, whatever its extension, as three planes of values in [0, 1]: samples divided by 255
+/// Reads a PNG, JPEG, TIFF or WebP file, whatever its extension, as three planes of values in [0, 1]: samples divided by 255
 /// or 65535. Grey is repeated in all three. The EXIF orientation is applied, an RGB colour profile is kept.
 ///
 /// # Errors
@@ -230,12 +231,22 @@ pub(super) fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDeco
             Box::new(JpegDecoder::new(file)?)
         }
         Ok(ImageFormat::Tiff) => Box::new(TiffDecoder::new(file)?),
-        Err(_) if format_of(path).is_some() => {
-            let reason = "it does not start like a PNG, JPEG or TIFF file; export or copy it again";
+        Ok(ImageFormat::WebP) => {
+            let decoder = WebPDecoder::new(file)?;
+            if decoder.has_animation() {
+                let reason =
+                    "it is an animation; save the picture that you want as PNG, JPEG or TIFF";
+                return Err(Failure::new(ReadImageErrorKind::Unsupported, reason));
+            }
+            Box::new(decoder)
+        }
+        Err(_) if has_image_extension(path) => {
+            let reason =
+                "it does not start like a PNG, JPEG, TIFF or WebP file; export or copy it again";
             return Err(Failure::new(ReadImageErrorKind::Corrupt, reason));
         }
         _ => {
-            let reason = "it is no PNG, JPEG or TIFF file; convert it to one of these";
+            let reason = "it is no PNG, JPEG, TIFF or WebP file; convert it to one of these";
             return Err(Failure::new(ReadImageErrorKind::Unsupported, reason));
         }
     };

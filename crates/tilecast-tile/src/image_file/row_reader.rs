@@ -71,7 +71,7 @@ pub(super) trait Rows: Send {
 }
 
 impl ImageReader {
-    /// Opens a PNG, JPEG or TIFF file, whatever its extension.
+    /// Opens a PNG, JPEG, TIFF or WebP file, whatever its extension.
     ///
     /// # Errors
     /// The file is missing, damaged or of a kind that is not supported; a side is too long; or it must be decoded whole
@@ -164,7 +164,8 @@ fn open_rows(path: &Path, limits: &ReadLimits) -> Result<Opened, Failure> {
                 }),
             }
         }
-        // `open` says what is wrong with what is none of the three.
+        Ok(ImageFormat::WebP) => decode_whole(path, limits, "a WebP"),
+        // `open` says what is wrong with what is none of these.
         _ => decode_whole(path, limits, "a JPEG"),
     }
 }

@@ -56,7 +56,7 @@ pub struct ImageTarget<'a> {
 /// What of a format of pixels a file with such a name can hold: JPEG has 8 bits, PNG 8 or 16 and straight alpha, TIFF all.
 ///
 /// # Errors
-/// The extension names no known format, or alpha is to be written to JPEG.
+/// The extension names no format that is written, or alpha is to be written to JPEG.
 pub fn format_in_file(path: &Path, format: PixelFormat) -> Result<PixelFormat, WriteImageError> {
     let (samples, alpha) = match known_format(path)? {
         Format::Tiff => (format.samples, format.alpha),
@@ -89,7 +89,7 @@ pub fn format_in_file(path: &Path, format: PixelFormat) -> Result<PixelFormat, W
 /// Bytes that writing such an image holds at a time: a few rows or a strip; for JPEG the whole image.
 ///
 /// # Errors
-/// The extension names no known format.
+/// The extension names no format that is written.
 pub fn writer_resident_bytes(
     path: &Path,
     size: Size,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
 use image::{ImageBuffer, ImageEncoder, Luma, LumaA, Rgb, Rgb32FImage, Rgba};
 use tempfile::TempDir;
 
@@ -104,6 +105,61 @@ fn jpeg_has_eight_bits_and_is_close() {
         .map(error)
         .fold(0.0, f32::max);
     assert!(worst > 0.0 && worst < 0.05, "worst error {worst}");
+}
+
+#[test]
+fn webp_is_read_and_not_written() {
+    let folder = folder();
+    let path = folder.path().join("photo.WEBP");
+    let mut profile = vec![0u8; 128];
+    profile[16..20].copy_from_slice(b"RGB ");
+    let image = ramp(BitDepth::Eight, 3);
+    let interleaved = |planes: usize| -> Vec<u8> {
+        let samples =
+            (0..SIZE.height * SIZE.width).flat_map(|px| (0..planes).map(move |plane| (px, plane)));
+        let value = |(px, plane): (usize, usize)| match plane {
+            3 => px as u8,
+            _ => (image.data()[plane * SIZE.height * SIZE.width + px] * 255.0).round() as u8,
+        };
+        samples.map(value).collect()
+    };
+    let (width, height) = (SIZE.width as u32, SIZE.height as u32);
+    let mut bytes = Vec::new();
+    let mut encoder = WebPEncoder::new_lossless(&mut bytes);
+    encoder.set_icc_profile(profile.clone()).unwrap();
+    let rgb = interleaved(3);
+    encoder
+        .write_image(&rgb, width, height, image::ExtendedColorType::Rgb8)
+        .unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let read = read_image(&path).unwrap();
+    assert_eq!(read.data(), image.data());
+    assert_eq!(read.icc_profile().map(|p| p.to_vec()), Some(profile));
+    assert_eq!(list_images(folder.path()).unwrap(), [path.clone()]);
+
+    for n in 0..bytes.len() {
+        std::fs::write(&path, &bytes[..n]).unwrap();
+        assert!(read_image(&path).is_err(), "{n} of {} bytes", bytes.len());
+    }
+
+    let mut bytes = Vec::new();
+    let rgba = interleaved(4);
+    WebPEncoder::new_lossless(&mut bytes)
+        .write_image(&rgba, width, height, image::ExtendedColorType::Rgba8)
+        .unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let mut reader = ImageReader::open(&path, &ReadLimits::default()).unwrap();
+    assert!(reader.format().has_alpha());
+    for samples in rgba.chunks(4 * SIZE.width) {
+        let mut row = vec![0.0; 4 * SIZE.width];
+        reader.read_row(&mut row).unwrap();
+        let found: Vec<u8> = row.iter().map(|v| (v * 255.0).round() as u8).collect();
+        assert_eq!(found, samples);
+    }
+
+    let error = write_image(&path, &image).unwrap_err();
+    assert_eq!(error.kind(), WriteImageErrorKind::Unsupported);
+    assert!(error.to_string().contains("png"), "{error}");
 }
 
 #[test]

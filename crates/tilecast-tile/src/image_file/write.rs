@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::metadata::Metadata;
 use super::pixel_format::{Alpha, Colour, PixelFormat, SampleType};
 use super::row_writer::{ImageTarget, format_in_file, write_rows};
-use super::{Format, IMAGE_EXTENSIONS, format_of};
+use super::{Format, WRITTEN_EXTENSIONS, format_of};
 use crate::{BitDepth, PlanarImage};
 
 /// Quality of JPEG files, 1 to 100. Colour is not subsampled.
@@ -62,7 +62,7 @@ impl WriteImageError {
 /// depth of the image, in JPEG 8 bits. The colour profile is kept.
 ///
 /// # Errors
-/// The extension is none of [`IMAGE_EXTENSIONS`], the image has neither one nor three planes or is too large for the
+/// The extension names no format that is written, the image has neither one nor three planes or is too large for the
 /// format, or the folder cannot be written.
 pub fn write_image(path: &Path, image: &PlanarImage) -> Result<(), WriteImageError> {
     let colour = match image.channels() {
@@ -129,8 +129,8 @@ pub(super) const NO_FOLDER: &str = "there is no such folder; create it first";
 
 pub(super) fn known_format(path: &Path) -> Result<Format, WriteImageError> {
     format_of(path).ok_or_else(|| {
-        let known = IMAGE_EXTENSIONS.join(", ");
-        let reason = format!("its extension names no known format; use one of {known}");
+        let known = WRITTEN_EXTENSIONS.join(", ");
+        let reason = format!("its extension names no format that is written; use one of {known}");
         WriteImageError::new(WriteImageErrorKind::Unsupported, path, reason)
     })
 }

@@ -42,7 +42,7 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Folder of input images (PNG, JPEG or TIFF, any sizes), a path relative to the recipe file.
+    /// Folder of input images (PNG, JPEG, TIFF or WebP, any sizes), a path relative to the recipe file.
     pub images: PathBuf,
     /// Folder of ground truth with the same file names as `images`, a path relative to the recipe file. Optional: with
     /// it, quality is also reported against the truth.

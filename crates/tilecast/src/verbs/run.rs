@@ -7,6 +7,7 @@ mod adaptive;
 mod job;
 mod measured;
 
+use std::ffi::OsStr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
@@ -231,10 +232,30 @@ fn jobs(input: &Path, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure>
             format!("cannot make folder `{}`: {e}", output.display()),
         )
     })?;
-    Ok(images
-        .into_iter()
-        .map(|i| (i.clone(), output.join(i.file_name().unwrap_or_default())))
-        .collect())
+    let outputs: Vec<PathBuf> = images
+        .iter()
+        .map(|image| output.join(output_name(image, &images)))
+        .collect();
+    Ok(images.into_iter().zip(outputs).collect())
+}
+
+/// What the result of an image of a folder is called: as the image. WebP is not written, so that becomes `NAME.png`, or
+/// `NAME.webp.png` beside another `NAME.png`.
+fn output_name(image: &Path, images: &[PathBuf]) -> PathBuf {
+    let name = PathBuf::from(image.file_name().unwrap_or_default());
+    let is_webp = |extension: &OsStr| extension.eq_ignore_ascii_case("webp");
+    if !name.extension().is_some_and(is_webp) {
+        return name;
+    }
+    let png = name.with_extension("png");
+    if images
+        .iter()
+        .any(|other| other.file_name() == Some(png.as_os_str()))
+    {
+        name.with_added_extension("png")
+    } else {
+        png
+    }
 }
 
 #[cfg(test)]

@@ -501,3 +501,11 @@ fn swept_runs_keep_pixels_as_they_are_stored_and_what_the_file_says() {
         assert_eq!(swept, read_rows(&path("plain.tif")).1);
     }
 }
+
+#[test]
+fn results_of_webp_images_are_png_and_take_nobodys_name() {
+    let images = ["a.webp", "b.WebP", "b.png", "c.jpg"].map(PathBuf::from);
+    let names = images.each_ref().map(|image| output_name(image, &images));
+    let expected = ["a.png", "b.WebP.png", "b.png", "c.jpg"];
+    assert_eq!(names, expected.map(PathBuf::from));
+}
