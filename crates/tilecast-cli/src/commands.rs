@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use tilecast::recipe::{LoadedRecipe, Preprocess, Sweeps};
-use tilecast::{Context, EngineChoice, Failure, FailureKind, LibrarySearch};
+use tilecast::{Context, EngineChoice, Failure, FailureKind, FreeMemoryLevels, LibrarySearch};
 
 use crate::printer::{Output, Printer};
 
@@ -138,6 +138,15 @@ fn preprocess(recipe: Option<&Path>) -> Result<Option<Preprocess>, Failure> {
         return Ok(None);
     };
     Ok(Some(LoadedRecipe::load(path, &[])?.recipe.preprocess))
+}
+
+/// How much memory must be free for tiles of a size: as a recipe says, where there is one.
+fn free_memory(recipe: Option<&Path>) -> Result<FreeMemoryLevels, Failure> {
+    let Some(path) = recipe else {
+        return Ok(FreeMemoryLevels::default());
+    };
+    let tiling = LoadedRecipe::load(path, &[])?.recipe.tiling;
+    Ok(tiling.free_memory.into())
 }
 
 /// Where ONNX Runtime is looked for.

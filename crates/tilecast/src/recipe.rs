@@ -32,7 +32,9 @@ pub use schema::json_schema;
 pub use shape::{ImageShape, ParseImageShapeError};
 pub use size::{ByteSize, ParseByteSizeError};
 pub use statistics::{GlobalStatistics, Sweeps};
-pub use types::{Artifact, Calibration, Gate, Lint, NodeOverride, Pin, Preprocess, Recipe, Tiling};
+pub use types::{
+    Artifact, Calibration, FreeMemory, Gate, Lint, NodeOverride, Pin, Preprocess, Recipe, Tiling,
+};
 pub use words::{
     ArtifactPrecision, Color, Layout, OverridePrecision, PinPrecision, RangeMethod, TargetName,
     TileMode,

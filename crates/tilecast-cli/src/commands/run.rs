@@ -5,11 +5,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use tilecast::recipe::{ByteSize, Sweeps};
-use tilecast::{
-    Context, Failure, FreeMemoryLevels, RunOutcome, RunSettings, TileMode, TileSelection,
-};
+use tilecast::{Context, Failure, RunOutcome, RunSettings, TileMode, TileSelection};
 
-use super::{DEFAULT_MEMORY_BYTES, EngineName, json, megabytes, parse_sweeps, preprocess};
+use super::{
+    DEFAULT_MEMORY_BYTES, EngineName, free_memory, json, megabytes, parse_sweeps, preprocess,
+};
 use crate::printer::Output;
 
 /// Arguments of `run`.
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// Engine that runs the model: tract, or ort for an installed ONNX Runtime.
     #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     engine: EngineName,
-    /// Recipe whose `preprocess` says how the model is fed.
+    /// Recipe whose `preprocess` says how the model is fed, and whose `tiling.free_memory` which tiles it is run in.
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// Print one JSON document.
@@ -67,7 +67,7 @@ impl Arguments {
             (Some(memory), _) => (TileSelection::Fitting, memory.bytes()),
             (None, Some(side)) => (TileSelection::Side(side as usize), DEFAULT_MEMORY_BYTES),
             (None, None) => (
-                TileSelection::Adaptive(FreeMemoryLevels::default()),
+                TileSelection::Adaptive(free_memory(self.recipe.as_deref())?),
                 DEFAULT_MEMORY_BYTES,
             ),
         };

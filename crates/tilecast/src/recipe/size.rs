@@ -43,6 +43,11 @@ impl ByteSize {
         Self(count << 30)
     }
 
+    /// `count` × 2²⁰ bytes; `count` from 1 to 2⁴⁴ − 1.
+    pub(super) const fn from_mebibytes(count: u64) -> Self {
+        Self(count << 20)
+    }
+
     /// The number of bytes, above zero.
     #[must_use]
     pub const fn bytes(self) -> u64 {

@@ -182,6 +182,20 @@ pub struct Tiling {
     /// `{window: n}` (around each position a window of n pixels, by another network that is made of the model) or `{sweeps: n}` / `{sweeps: auto}` (the whole image, after
     /// n passes over all tiles). Default: `local`.
     pub global_statistics: GlobalStatistics,
+    /// How much memory must be free for tiles of a size, where `run --recipe` is given neither `--memory` nor `--tile`.
+    pub free_memory: FreeMemory,
+}
+
+/// Free memory above which tiles are of a size. Each is at least as large as the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FreeMemory {
+    /// Images run whole. Default: `2GiB`.
+    pub whole: ByteSize,
+    /// Tiles of 512 px. Default: `512MiB`.
+    pub side_512: ByteSize,
+    /// Tiles of 256 px; below, the smallest that keep a third of their side. Default: `200MiB`.
+    pub side_256: ByteSize,
 }
 
 /// Which findings of the lint stop the run.
@@ -245,6 +259,17 @@ impl Default for Tiling {
             mode: TileMode::Exact,
             validate_tile: 256,
             global_statistics: GlobalStatistics::Local,
+            free_memory: FreeMemory::default(),
+        }
+    }
+}
+
+impl Default for FreeMemory {
+    fn default() -> Self {
+        Self {
+            whole: ByteSize::from_gibibytes(2),
+            side_512: ByteSize::from_mebibytes(512),
+            side_256: ByteSize::from_mebibytes(200),
         }
     }
 }

@@ -63,6 +63,17 @@ pub(super) fn validate(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
         );
         return refuse("tiling.validate_tile", message);
     }
+    let free = recipe.tiling.free_memory;
+    for (key, size, next, smaller) in [
+        ("whole", free.whole, "side_512", free.side_512),
+        ("side_512", free.side_512, "side_256", free.side_256),
+    ] {
+        if size < smaller {
+            let path = format!("tiling.free_memory.{key}");
+            let message = format!("`{path}` is less than `{next}`; larger tiles need more memory");
+            return refuse(&path, message);
+        }
+    }
     check_artifacts(recipe, tree)?;
     check_lint(recipe, tree)?;
     refuse_unbuilt(recipe, tree)

@@ -58,7 +58,7 @@ fn misspelt_keys_are_named_with_a_suggestion() {
             "validate_tile",
             "tile_validate",
             "25:3: unknown key `tile_validate` in `tiling`",
-            "the keys here are `memory`, `mode`, `validate_tile` and `global_statistics`",
+            "the keys here are `memory`, `mode`, `validate_tile`, `global_statistics` and `free_memory`",
         ),
         (
             "  deny:",

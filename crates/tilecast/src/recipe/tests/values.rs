@@ -183,6 +183,11 @@ fn values_out_of_range_are_refused() {
         ),
         (
             "validate_tile: 128",
+            "free_memory: { side_512: 3GiB }",
+            "25:16: `tiling.free_memory.whole` is less than `side_512`; larger tiles need more memory",
+        ),
+        (
+            "validate_tile: 128",
             "validate_tile: 15",
             "25:18: `tiling.validate_tile`: 15 is too small; use 16 or more",
         ),

@@ -2,6 +2,7 @@
 
 use tilecast_tile::{ChosenTiles, Size, available_memory_bytes};
 
+use crate::recipe::FreeMemory;
 use crate::tiles::Tiler;
 use crate::{Failure, FailureKind};
 
@@ -17,12 +18,18 @@ pub struct FreeMemoryLevels {
 }
 
 impl Default for FreeMemoryLevels {
-    /// 2 GiB, 512 MiB and 200 MiB.
+    /// 2 GiB, 512 MiB and 200 MiB: those of a recipe that says nothing.
     fn default() -> Self {
+        FreeMemory::default().into()
+    }
+}
+
+impl From<FreeMemory> for FreeMemoryLevels {
+    fn from(levels: FreeMemory) -> Self {
         Self {
-            whole: 2 << 30,
-            side_512: 512 << 20,
-            side_256: 200 << 20,
+            whole: levels.whole.bytes(),
+            side_512: levels.side_512.bytes(),
+            side_256: levels.side_256.bytes(),
         }
     }
 }
