@@ -110,9 +110,17 @@ pub fn delta_e_2000(first: Lab, second: Lab) -> f64 {
 pub struct DeltaESummary {
     /// Mean over pixels.
     pub mean: f64,
+    /// What 99 of 100 pixels do not exceed, in steps of 0.01 and at most 0.01 too much.
+    pub p99: f64,
     /// The worst pixel.
     pub max: f64,
 }
+
+/// Steps in which [`DeltaESummary::p99`] is counted.
+const STEP: f64 = 0.01;
+
+/// The largest difference that is told from larger ones: colours of sRGB are hardly further apart.
+const LARGEST: f64 = 128.0;
 
 /// CIEDE2000 of two sRGB images, `[3, H, W]`, values in [0, 1]; `None` where they are not of one such size, are empty, or
 /// hold what is not finite.
@@ -132,13 +140,25 @@ pub fn delta_e(reference: &[f32], candidate: &[f32]) -> Option<DeltaESummary> {
         Lab::from_srgb([0, 1, 2].map(|plane| image[plane * n_pixels + pixel]))
     };
     let (mut sum, mut max) = (0.0_f64, 0.0_f64);
+    // Larger differences than those of black and white are counted as these.
+    let last = (LARGEST / STEP) as usize;
+    let mut counts = vec![0_usize; last + 1];
     for pixel in 0..n_pixels {
         let difference = delta_e_2000(color(reference, pixel), color(candidate, pixel));
         sum += difference;
         max = max.max(difference);
+        let step = (difference.min(LARGEST) / STEP).ceil() as usize;
+        counts[step.min(last)] += 1;
     }
+    let needed = n_pixels - n_pixels / 100;
+    let mut below = 0;
+    let step = counts.iter().position(|count| {
+        below += count;
+        below >= needed
+    });
     Some(DeltaESummary {
         mean: sum / n_pixels as f64,
+        p99: step.unwrap_or(0) as f64 * STEP,
         max,
     })
 }
@@ -209,12 +229,25 @@ mod tests {
         candidate[0] = 0.6;
         let summary = delta_e(&reference, &candidate).unwrap();
         assert!((summary.max - 4.0 * summary.mean).abs() < 1e-12 && summary.max > 1.0);
+        // One of four pixels is more than one of a hundred.
+        assert!(
+            (0.0..=0.01).contains(&(summary.p99 - summary.max)),
+            "{summary:?}"
+        );
         assert_eq!(
             delta_e(&reference, &reference),
             Some(DeltaESummary::default())
         );
         assert_eq!(delta_e(&reference, &reference[..9]), None);
         assert_eq!(delta_e(&[], &[]), None);
+        // Two of 200 pixels may be worse than the percentile, three may not.
+        for (n_worse, p99) in [(2, 0.0), (3, 1.0)] {
+            let reference = vec![0.5_f32; 600];
+            let mut candidate = reference.clone();
+            candidate[..n_worse].fill(0.6);
+            let found = delta_e(&reference, &candidate).unwrap();
+            assert_eq!(found.p99 > p99, n_worse == 3, "{found:?}");
+        }
         candidate[3] = f32::NAN;
         assert_eq!(delta_e(&reference, &candidate), None);
     }

@@ -572,6 +572,7 @@ fn summarize_delta_e(images: &[ImageComparison], index: usize) -> Option<DeltaES
     for image in images {
         let found = image.scores[index].delta_e?;
         summary.mean += found.mean / images.len() as f64;
+        summary.p99 = summary.p99.max(found.p99);
         summary.max = summary.max.max(found.max);
     }
     (!images.is_empty()).then_some(summary)

@@ -190,6 +190,7 @@ fn figures(artifact: &ArtifactReport) -> Markup {
                 th.n scope="col" { "PSNR" }
                 th.n scope="col" { "SSIM" }
                 th.n scope="col" { "ΔE mean" }
+                th.n scope="col" { "ΔE 99 %" }
                 th.n scope="col" { "ΔE worst" }
                 th.n scope="col" { "largest error" }
                 th.n scope="col" { "lost" }
@@ -215,6 +216,7 @@ fn image_row(image: &ImageQuality) -> Markup {
             td.n { (figure(image.psnr_db, 2, " dB")) }
             td.n { (figure(image.ssim, 5, "")) }
             td.n { (figure(image.delta_e.map(|d| d.mean), 3, "")) }
+            td.n { (figure(image.delta_e.map(|d| d.p99), 2, "")) }
             td.n { (figure(image.delta_e.map(|d| d.max), 2, "")) }
             td.n { (figure(image.max_abs, 4, "")) }
             td.n { (figure(image.truth.map(|t| t.drop_db), 3, " dB")) }
