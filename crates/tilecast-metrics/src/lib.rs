@@ -1,4 +1,4 @@
-//! Image quality metrics: PSNR, SSIM, CIEDE2000 and the visibility of seams. Pure functions.
+//! Image quality metrics: PSNR, SSIM, CIEDE2000, SSIMULACRA2 and the visibility of seams. Pure functions.
 //!
 //! The definitions are those of `docs/numerics.md`. Every sum runs in a fixed order in `f64`, so a metric does
 //! not depend on threads. Values that are not finite never turn into a number that looks like quality: they
@@ -18,6 +18,7 @@ mod delta_e;
 mod psnr;
 mod seam;
 mod ssim;
+mod ssimulacra2;
 
 pub use delta_e::{DeltaESummary, Lab, delta_e, delta_e_2000};
 pub use psnr::{
@@ -26,3 +27,4 @@ pub use psnr::{
 };
 pub use seam::{OverlapDisagreement, SeamGradient, overlap_disagreement, seam_gradient};
 pub use ssim::{MeasureSsimError, PlanarShape, SSIM_WINDOW_PX, SsimSummary, ssim};
+pub use ssimulacra2::{SSIMULACRA2_MAX_PX, Ssimulacra2Summary, ssimulacra2};

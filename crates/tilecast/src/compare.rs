@@ -10,7 +10,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use tilecast_exec::Engine;
 use tilecast_metrics::{
-    DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary, delta_e,
+    DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary, delta_e, ssimulacra2,
 };
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_tile::{
@@ -22,7 +22,7 @@ use crate::context::{Context, Event};
 use crate::geometry::Geometry;
 use crate::images::{ImageFile, Sample};
 use crate::pictures::{ErrorMap, Picture, TileLines};
-use crate::seams::{LinePair, Seams, gradient_ratio};
+use crate::seams::{LinePair, Seams, gradient_ratio, shape_of};
 use crate::tiled::{ImageRunner, Sweeping, TiledImage};
 use crate::{Failure, FailureKind};
 
@@ -97,6 +97,8 @@ pub(crate) struct ImageScore {
     pub(crate) truth: Option<[SquaredError; 2]>,
     /// Colour difference from the reference; `None` where the image is not RGB, is not finite or was not looked at.
     pub(crate) delta_e: Option<DeltaESummary>,
+    /// SSIMULACRA2 against the reference; `None` as for the colour difference, and for images that are very small or large.
+    pub(crate) ssimulacra2: Option<f64>,
     /// How visible tile lines are; `None` where there are none or they were not looked at.
     pub(crate) seams: Option<Seams>,
     /// What it looks like; kept for few images.
@@ -362,6 +364,9 @@ fn compare_sample(
         let colours = is_rgb.then(|| delta_e(expected.data(), output.data()));
         scores.push(ImageScore {
             delta_e: colours.flatten(),
+            ssimulacra2: is_rgb
+                .then(|| ssimulacra2(expected.data(), output.data(), shape_of(&output)))
+                .flatten(),
             seams,
             picture,
             difference: compared.error,
@@ -517,6 +522,7 @@ mod tests {
                 ssim: None,
                 truth: None,
                 delta_e: None,
+                ssimulacra2: None,
                 seams: None,
                 picture: Some(picture.unwrap()),
             }],

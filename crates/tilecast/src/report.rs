@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tilecast_analysis::{Finding, TilingAnalysis};
-use tilecast_metrics::{DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary};
+use tilecast_metrics::{
+    DeltaESummary, OutputRange, PsnrSummary, SquaredError, SsimSummary, Ssimulacra2Summary,
+};
 use tilecast_passes::{PassReport, PrecisionPlan, SimplifyReport};
 
 use crate::compare::{ImageComparison, summarize, truth_psnr};
@@ -365,6 +367,9 @@ pub struct Quality {
     pub psnr_db: Option<PsnrSummary>,
     /// SSIM against the reference.
     pub ssim: Option<SsimSummary>,
+    /// SSIMULACRA2 against the reference, 100 where they are the same; null where an image is not RGB, not finite, has a side
+    /// below 8 pixels or more than 4 megapixels.
+    pub ssimulacra2: Option<Ssimulacra2Summary>,
     /// Largest absolute difference over all images.
     pub max_abs: Option<f64>,
     /// CIEDE2000 against the reference: the mean of the images' means, and the worst pixel of all; null where an image is
@@ -399,6 +404,8 @@ pub struct ImageQuality {
     pub psnr_db: Option<f64>,
     /// SSIM against the reference; null for images smaller than its window.
     pub ssim: Option<f64>,
+    /// SSIMULACRA2 against the reference; null as for all images.
+    pub ssimulacra2: Option<f64>,
     /// Largest absolute difference.
     pub max_abs: Option<f64>,
     /// CIEDE2000 against the reference: mean over pixels, and the worst pixel; null where the image is not RGB.
@@ -531,6 +538,12 @@ impl Quality {
         Self {
             psnr_db: psnr,
             ssim,
+            ssimulacra2: Ssimulacra2Summary::from_images(
+                &images
+                    .iter()
+                    .map(|i| i.scores[index].ssimulacra2)
+                    .collect::<Vec<_>>(),
+            ),
             max_abs: largest(images.iter().map(|i| &i.scores[index].difference)),
             delta_e: summarize_delta_e(images, index),
             seams: SeamSummary::of(images.iter().filter_map(|i| i.scores[index].seams.as_ref())),
@@ -554,6 +567,7 @@ impl ImageQuality {
             tiles: image.n_tiles,
             psnr_db: score.difference.psnr_db(peak),
             ssim: score.ssim,
+            ssimulacra2: score.ssimulacra2,
             max_abs: score.difference.max_abs(),
             delta_e: score.delta_e,
             seams: score.seams,

@@ -52,15 +52,19 @@ impl SeamSummary {
     }
 }
 
-/// [`Seams::ratio`] of an image.
-pub(crate) fn gradient_ratio(image: &PlanarImage, lines: &TileLines) -> Option<f64> {
+/// What the metrics call the shape of an image.
+pub(crate) fn shape_of(image: &PlanarImage) -> PlanarShape {
     let Size { height, width } = image.size();
-    let shape = PlanarShape {
+    PlanarShape {
         channels: image.channels(),
         height,
         width,
-    };
-    seam_gradient(image.data(), shape, &lines.rows, &lines.columns)?.ratio()
+    }
+}
+
+/// [`Seams::ratio`] of an image.
+pub(crate) fn gradient_ratio(image: &PlanarImage, lines: &TileLines) -> Option<f64> {
+    seam_gradient(image.data(), shape_of(image), &lines.rows, &lines.columns)?.ratio()
 }
 
 /// Two neighbouring tiles, side by side or one above the other.

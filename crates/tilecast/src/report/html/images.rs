@@ -189,6 +189,7 @@ fn figures(artifact: &ArtifactReport) -> Markup {
                 th.n scope="col" { "tiles" }
                 th.n scope="col" { "PSNR" }
                 th.n scope="col" { "SSIM" }
+                th.n scope="col" { "SSIMULACRA2" }
                 th.n scope="col" { "ΔE mean" }
                 th.n scope="col" { "ΔE 99 %" }
                 th.n scope="col" { "ΔE worst" }
@@ -215,6 +216,7 @@ fn image_row(image: &ImageQuality) -> Markup {
             td.n { (image.tiles) }
             td.n { (figure(image.psnr_db, 2, " dB")) }
             td.n { (figure(image.ssim, 5, "")) }
+            td.n { (figure(image.ssimulacra2, 2, "")) }
             td.n { (figure(image.delta_e.map(|d| d.mean), 3, "")) }
             td.n { (figure(image.delta_e.map(|d| d.p99), 2, "")) }
             td.n { (figure(image.delta_e.map(|d| d.max), 2, "")) }

@@ -19,6 +19,7 @@ pub(super) fn section(report: &Report) -> Markup {
                 th.n scope="col" { "PSNR mean" }
                 th.n scope="col" { "worst" }
                 th.n scope="col" { "SSIM" }
+                th.n scope="col" { "SSIMULACRA2" }
                 th.n scope="col" { "ΔE mean" }
                 th.n scope="col" { "ΔE 99 %" }
                 th.n scope="col" { "ΔE worst pixel" }
@@ -63,6 +64,7 @@ fn row(artifact: &ArtifactReport) -> Markup {
             td.n { (figure(psnr.map(|p| p.mean), 2, " dB")) }
             td.n { (figure(psnr.map(|p| p.min), 2, " dB")) }
             td.n { (figure(q.ssim.map(|s| s.mean), 5, "")) }
+            td.n { (figure(q.ssimulacra2.map(|s| s.mean), 2, "")) }
             td.n { (figure(q.delta_e.map(|d| d.mean), 3, "")) }
             td.n { (figure(q.delta_e.map(|d| d.p99), 2, "")) }
             td.n { (figure(q.delta_e.map(|d| d.max), 2, "")) }
