@@ -26,6 +26,8 @@ enum Kind {
     Map,
     /// Blue first, less a mean, over a deviation, at both ends; what it computes is what the plain one does.
     Normalized,
+    /// In opset 11, which has no scales per channel.
+    Old,
 }
 
 /// Of blue, green and red.
@@ -130,7 +132,7 @@ fn network(kind: Kind) -> Vec<u8> {
         ..GraphFields::default()
     });
     let opset = OperatorSetIdFields {
-        version: Some(17),
+        version: Some(if kind == Kind::Old { 11 } else { 17 }),
         ..OperatorSetIdFields::default()
     };
     let proto = ModelProto::from(ModelFields {
@@ -282,6 +284,36 @@ fn normalization_and_order_of_colors_come_from_the_recipe() {
     grey.write("net.yaml", wrong);
     grey.fail("quantize net.yaml --out out", 2)
         .assert_says(&["takes 1", "`range` can express"]);
+}
+
+#[test]
+fn the_opset_is_raised_for_int8_alone() {
+    let folder = folder_with(Kind::Old);
+    let report = folder.succeed_with_json("quantize net.yaml --out out --json");
+    let opset = |path: &str| Model::load(&folder.path(path)).unwrap().opset();
+    let made = |index: usize| {
+        format!(
+            "out/{}",
+            report["artifacts"][index]["path"].as_str().unwrap()
+        )
+    };
+    assert_eq!((opset(&made(0)), opset(&made(1))), (11, 13));
+    assert!(report["artifacts"][1]["int8_share"].as_f64().unwrap() > 0.0);
+    folder.succeed("calibrate net.onnx --target ort-cpu --images images --tile 48 -o table.json");
+    for (from, output) in [
+        ("--calibration images", "a.onnx"),
+        ("--calibration-table table.json", "b.onnx"),
+        ("--calibration images --no-simplify", "c.onnx"),
+    ] {
+        folder.succeed(&format!(
+            "convert net.onnx --to int8 --target ort-cpu --tile 48 --int8-everywhere --require-int8 {from} -o {output}"
+        ));
+        assert_eq!(opset(output), 13, "{from}");
+    }
+    assert!(
+        folder.read("a.onnx") == folder.read("b.onnx"),
+        "table and images"
+    );
 }
 
 #[test]
