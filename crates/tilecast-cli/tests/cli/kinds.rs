@@ -317,6 +317,24 @@ fn the_opset_is_raised_for_int8_alone() {
 }
 
 #[test]
+fn an_int8_artifact_without_int8_is_warned_of() {
+    let folder = folder_with(Kind::Plain);
+    let quantize = "quantize net.yaml --out out";
+    assert!(
+        !folder
+            .succeed(quantize)
+            .stderr
+            .contains("no node became INT8")
+    );
+    let gate = "gate: { min_psnr_db: 40 }";
+    let fp16 = "gate: { min_psnr_db: 40 }\n    overrides: [{ nodes: '*', precision: fp16 }]";
+    folder.write("net.yaml", recipe(&folder).replace(gate, fp16));
+    folder
+        .succeed(quantize)
+        .assert_says(&["artifact `int8-generic`: no node became INT8"]);
+}
+
+#[test]
 fn values_and_ranges_come_from_the_recipe() {
     let folder = folder_with(Kind::Number);
     let changed = recipe(&folder).replace("sigma: 0.1", "sigma: 0.8");
