@@ -275,7 +275,11 @@ fn normalization_and_order_of_colors_come_from_the_recipe() {
         assert_eq!(contract[port]["color"], "bgr");
         for (key, values) in [("mean", MEAN), ("std", STD)] {
             let stated: [f32; 3] = serde_json::from_value(contract[port][key].clone()).unwrap();
-            assert_eq!(stated, values, "{port} {key}");
+            assert_eq!(
+                stated.map(f32::to_bits),
+                values.map(f32::to_bits),
+                "{port} {key}"
+            );
         }
     }
     // One channel has neither.
