@@ -41,7 +41,28 @@ Every other verb is one of the tilecast command line, built in release mode from
 
   cargo xtask quantize recipes/nafnet.yaml
   cargo xtask --help
+
+Examples:
+
+  cargo xtask bench simplify --python .venv/bin/python
+  cargo xtask conformance --cases node-cases
+  cargo xtask fuzz roundtrip_is_identity --seconds 60
 ";
+
+/// The verbs that [`HELP`] explains; `VERB --help` prints it.
+const OWN_VERBS: &[&str] = &[
+    "bench",
+    "calibration",
+    "conformance",
+    "fuzz",
+    "gen",
+    "picture",
+    "help",
+];
+
+fn is_help(argument: &OsString) -> bool {
+    argument == "-h" || argument == "--help"
+}
 
 /// Exit codes of the developer verbs; the same numbers mean the same on the tilecast command line.
 mod exit_code {
@@ -77,6 +98,9 @@ impl Verb {
     /// `help quantize` and `--help` are tilecast's.
     fn of(args: &[OsString]) -> Self {
         match args {
+            [verb, asked] if OWN_VERBS.iter().any(|own| verb == own) && is_help(asked) => {
+                Self::Help
+            }
             [verb, ..] if verb == "bench" => Self::Bench,
             [verb, ..] if verb == "calibration" => Self::Calibration,
             [verb, ..] if verb == "conformance" => Self::Conformance,
@@ -200,11 +224,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_help_names_every_own_verb_and_fits_a_screen() {
+        for verb in OWN_VERBS {
+            assert!(HELP.contains(&format!("\n  {verb} ")), "{verb}");
+        }
+        assert!(HELP.lines().count() <= 40);
+        assert!(HELP.lines().all(|line| line.chars().count() <= 120));
+    }
+
+    #[test]
     fn own_verbs_stay_here_and_the_rest_is_forwarded() {
         let cases: &[(&[&str], Verb)] = &[
             (&[], Verb::Help),
             (&["help"], Verb::Help),
             (&["help", "quantize"], Verb::Forward),
+            (&["help", "--help"], Verb::Help),
+            (&["bench", "--help"], Verb::Help),
+            (&["gen", "-h"], Verb::Help),
+            (&["quantize", "--help"], Verb::Forward),
             (&["--help"], Verb::Forward),
             (&["bench"], Verb::Bench),
             (&["bench", "parse", "--json"], Verb::Bench),

@@ -1,8 +1,8 @@
 //! Models that take other or more than one `[1, C, H, W]` image, shown as if they took just that.
 //!
 //! A tiler feeds planes of pixels. Networks exported from TensorFlow want channels last, and some want a noise level beside
-//! the image, as a number or as a map of the image's size. [`FedEngine`] stands between the two: the model itself, and
-//! with it every file that is written, keeps its interface.
+//! the image, as a number or as a map of the image's size; others want blue first, or a mean subtracted. [`FedEngine`] stands
+//! between the two: the model itself, and with it every file that is written, keeps its interface.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,88 @@ pub struct FedEngine<'a> {
     inner: &'a dyn Engine,
     /// Value of each input that is not fed by the caller, by name.
     values: BTreeMap<String, f32>,
+    /// What is done to the planes of the image; `None` where they are fed as they are.
+    planes: Option<PlaneMap>,
+}
+
+/// What is done to the three planes of an image, red first, before a network gets them: they are put in the network's order,
+/// and each value `x` of a plane becomes `(x - mean) / std`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlaneMap {
+    /// Whether the network wants blue first, and gives it first.
+    pub bgr: bool,
+    /// Mean of each plane, in the network's order.
+    pub mean: [f32; 3],
+    /// Standard deviation of each plane, in the network's order, not 0.
+    pub std: [f32; 3],
+    /// Whether each value `y` of the network's output becomes `y * std + mean`.
+    pub normalized_output: bool,
+}
+
+impl PlaneMap {
+    /// Nothing is done.
+    pub const IDENTITY: Self = Self {
+        bgr: false,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        normalized_output: false,
+    };
+
+    /// An image as the network takes it.
+    fn to_network(&self, image: &HostTensor) -> Result<HostTensor, String> {
+        self.map(image, "takes", |plane| {
+            let (mean, std) = (self.mean[plane], self.std[plane]);
+            move |value| (value - mean) / std
+        })
+    }
+
+    /// What the network gives, as an image. Outputs without three planes have no order of colours.
+    fn to_image(&self, output: &HostTensor) -> Result<HostTensor, String> {
+        if self.normalized_output {
+            // Planes are counted in the order of the result.
+            return self.map(output, "gives", |plane| {
+                let plane = self.other_order(plane);
+                let (mean, std) = (self.mean[plane], self.std[plane]);
+                move |value| value * std + mean
+            });
+        }
+        match output.dims() {
+            [1, 3, _, _] if self.bgr => self.map(output, "gives", |_| |value| value),
+            _ => Ok(output.clone()),
+        }
+    }
+
+    /// The plane of one order that stands at this place of the other.
+    fn other_order(&self, plane: usize) -> usize {
+        if self.bgr { 2 - plane } else { plane }
+    }
+
+    /// The planes in the other order, each mapped by the function of its place in the result.
+    fn map<F: Fn(f32) -> f32>(
+        &self,
+        image: &HostTensor,
+        verb: &str,
+        of_plane: impl Fn(usize) -> F,
+    ) -> Result<HostTensor, String> {
+        let &[1, 3, height, width] = image.dims() else {
+            return Err(format!(
+                "an order of colours, a mean and a standard deviation are for images of three planes, and the network {verb} {:?}",
+                image.dims()
+            ));
+        };
+        let n = height * width;
+        let mut data = Vec::with_capacity(3 * n);
+        for plane in 0..3 {
+            let start = self.other_order(plane) * n;
+            let map = of_plane(plane);
+            data.extend(
+                image.data()[start..start + n]
+                    .iter()
+                    .map(|&value| map(value)),
+            );
+        }
+        Ok(HostTensor::new(image.dims().to_vec(), data))
+    }
 }
 
 /// The input that takes the image.
@@ -55,7 +137,18 @@ impl<'a> FedEngine<'a> {
     /// at every position.
     #[must_use]
     pub fn new(inner: &'a dyn Engine, values: BTreeMap<String, f32>) -> Self {
-        Self { inner, values }
+        Self {
+            inner,
+            values,
+            planes: None,
+        }
+    }
+
+    /// The same engine, which maps the planes of images.
+    #[must_use]
+    pub fn with_planes(mut self, map: PlaneMap) -> Self {
+        self.planes = (map != PlaneMap::IDENTITY).then_some(map);
+        self
     }
 
     fn fail(&self, reason: String) -> LoadError {
@@ -150,7 +243,8 @@ impl Engine for FedEngine<'_> {
             Some(axes) if axes.channels.is_some() => axes.channels_last,
             _ => turned,
         };
-        if !turns_output && slots.iter().all(|slot| matches!(slot, Slot::Fed)) {
+        let passes_through = self.planes.is_none() && !turns_output;
+        if passes_through && slots.iter().all(|slot| matches!(slot, Slot::Fed)) {
             return Ok(session);
         }
         Ok(Arc::new(FedSession {
@@ -158,6 +252,7 @@ impl Engine for FedEngine<'_> {
             session,
             slots,
             turns_output,
+            planes: self.planes.clone(),
         }))
     }
 }
@@ -179,11 +274,24 @@ struct FedSession {
     session: Arc<dyn Session>,
     slots: Vec<Slot>,
     turns_output: bool,
+    planes: Option<PlaneMap>,
 }
 
 impl FedSession {
+    fn fail(&self, reason: String) -> RunError {
+        RunError {
+            engine: self.engine,
+            reason,
+        }
+    }
+
     fn inputs(&self, fed: &[HostTensor]) -> Result<Vec<HostTensor>, RunError> {
-        let mut fed = fed.iter();
+        // The image is the first tensor that is fed.
+        let mapped = match (&self.planes, fed.first()) {
+            (Some(map), Some(image)) => Some(map.to_network(image).map_err(|e| self.fail(e))?),
+            _ => None,
+        };
+        let mut fed = mapped.iter().chain(fed.iter().skip(mapped.iter().count()));
         let inputs = self
             .slots
             .iter()
@@ -195,24 +303,26 @@ impl FedSession {
             .collect();
         match fed.next() {
             None => Ok(inputs),
-            Some(_) => Err(RunError {
-                engine: self.engine,
-                reason: "more tensors are fed than the model takes".to_owned(),
-            }),
+            Some(_) => Err(self.fail("more tensors are fed than the model takes".to_owned())),
         }
     }
 
-    fn outputs(&self, mut outputs: Vec<HostTensor>) -> Vec<HostTensor> {
-        if let Some(first) = outputs.first_mut().filter(|_| self.turns_output) {
-            *first = turned(first, TO_FIRST);
+    fn outputs(&self, mut outputs: Vec<HostTensor>) -> Result<Vec<HostTensor>, RunError> {
+        if let Some(first) = outputs.first_mut() {
+            if self.turns_output {
+                *first = turned(first, TO_FIRST);
+            }
+            if let Some(map) = &self.planes {
+                *first = map.to_image(first).map_err(|e| self.fail(e))?;
+            }
         }
-        outputs
+        Ok(outputs)
     }
 }
 
 impl Session for FedSession {
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, RunError> {
-        Ok(self.outputs(self.session.run(&self.inputs(inputs)?)?))
+        self.outputs(self.session.run(&self.inputs(inputs)?)?)
     }
 
     fn run_observed(
@@ -221,7 +331,7 @@ impl Session for FedSession {
         observer: &mut Observer<'_>,
     ) -> Result<Vec<HostTensor>, RunError> {
         let inputs = self.inputs(inputs)?;
-        Ok(self.outputs(self.session.run_observed(&inputs, observer)?))
+        self.outputs(self.session.run_observed(&inputs, observer)?)
     }
 
     fn peak_live_bytes(&self) -> usize {
@@ -277,5 +387,34 @@ mod tests {
         assert_eq!(last.dims(), [1, 2, 3, 2]);
         assert_eq!(last.data()[..4], [0.0, 6.0, 1.0, 7.0]);
         assert_eq!(turned(&last, TO_FIRST), planes);
+    }
+
+    #[test]
+    fn planes_are_put_in_order_before_they_are_normalized() {
+        let map = PlaneMap {
+            bgr: true,
+            mean: [1.0, 2.0, 3.0],
+            std: [2.0, 4.0, 8.0],
+            normalized_output: true,
+        };
+        let rgb = HostTensor::new(vec![1, 3, 1, 2], vec![3.0, 11.0, 2.0, 6.0, 1.0, 5.0]);
+        let fed = map.to_network(&rgb).unwrap();
+        assert_eq!(fed.data(), [0.0, 2.0, 0.0, 1.0, 0.0, 1.0]);
+        assert_eq!(map.to_image(&fed).unwrap(), rgb);
+        let plain = PlaneMap {
+            normalized_output: false,
+            ..map
+        };
+        assert_eq!(
+            plain.to_image(&fed).unwrap().data(),
+            [0.0, 1.0, 0.0, 1.0, 0.0, 2.0]
+        );
+        let grey = HostTensor::new(vec![1, 1, 1, 2], vec![0.0, 1.0]);
+        assert!(plain.to_network(&grey).is_err());
+        assert_eq!(
+            plain.to_image(&grey).unwrap(),
+            grey,
+            "one plane has no order"
+        );
     }
 }

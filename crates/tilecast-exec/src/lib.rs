@@ -21,5 +21,5 @@ pub use self::ort::{LibrarySearch, OpenOrtError, OrtEngine};
 pub use engine::{
     Engine, HostTensor, LoadError, Observer, RunError, Session, SessionOptions, Unseen,
 };
-pub use fed::{FedEngine, ImagePort};
+pub use fed::{FedEngine, ImagePort, PlaneMap};
 pub use tract::TractEngine;

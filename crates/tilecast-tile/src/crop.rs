@@ -42,13 +42,13 @@ pub(crate) fn crop(image: &impl PlaneRows, rect: &Rect, fill: Fill, range: Value
                 _ if y < size.height => image.row(channel, y),
                 Fill::Reflect => image.row(channel, reflect(y, size.height)),
                 Fill::Zero => {
-                    samples.resize(samples.len() + rect.width, 0.0);
+                    samples.resize(samples.len() + rect.width, range.zero(channel));
                     continue;
                 }
             };
             samples.extend(row[rect.left..inside].iter().map(|v| range.to_network(*v)));
             samples.extend((inside..rect.right()).map(|x| match fill {
-                Fill::Zero => 0.0,
+                Fill::Zero => range.zero(channel),
                 Fill::Reflect => range.to_network(row[reflect(x, size.width)]),
             }));
         }
@@ -121,6 +121,12 @@ mod tests {
             zero,
             [9.0, 11.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         );
+        let of_mean = crop(&image, &rect, Fill::Zero, range.with_zeros([0.5; 3]));
+        let padded = zero
+            .iter()
+            .zip(&of_mean)
+            .filter(|(a, b)| a.to_bits() != b.to_bits());
+        assert!(padded.clone().count() > 0 && padded.clone().all(|pair| pair == (&0.0, &0.5)));
         let reflected = crop(&image, &rect, Fill::Reflect, ValueRange::UNIT);
         assert_eq!(
             reflected,

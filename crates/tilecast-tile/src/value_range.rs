@@ -5,6 +5,7 @@
 pub struct ValueRange {
     min: f32,
     max: f32,
+    zeros: [f32; 3],
 }
 
 /// The bounds are no interval.
@@ -17,7 +18,11 @@ pub struct CheckValueRangeError {
 
 impl ValueRange {
     /// The range of images themselves: [0, 1].
-    pub const UNIT: Self = Self { min: 0.0, max: 1.0 };
+    pub const UNIT: Self = Self {
+        min: 0.0,
+        max: 1.0,
+        zeros: [0.0; 3],
+    };
 
     /// The range from `min` (black) to `max` (white).
     ///
@@ -25,10 +30,32 @@ impl ValueRange {
     /// `min` is not below `max`, or the width between them is not finite.
     pub fn new(min: f32, max: f32) -> Result<Self, CheckValueRangeError> {
         if min < max && (max - min).is_finite() {
-            Ok(Self { min, max })
+            Ok(Self {
+                min,
+                max,
+                zeros: [0.0; 3],
+            })
         } else {
             Err(CheckValueRangeError { min, max })
         }
+    }
+
+    /// The same range for a network that gets planes through an engine which normalizes them: `zeros` are the values in this
+    /// range, per plane of the image, that become 0 there. An image is padded with them.
+    #[must_use]
+    pub fn with_zeros(mut self, zeros: [f32; 3]) -> Self {
+        self.zeros = zeros;
+        self
+    }
+
+    /// What the padding of this plane is before an engine normalizes it, see [`ValueRange::with_zeros`].
+    #[must_use]
+    pub fn zero(self, plane: usize) -> f32 {
+        self.zeros.get(plane).copied().unwrap_or(0.0)
+    }
+
+    fn is_unit(self) -> bool {
+        (self.min, self.max) == (0.0, 1.0)
     }
 
     /// How far black and white are apart.
@@ -40,7 +67,7 @@ impl ValueRange {
     /// An image value as the network takes it. For [`ValueRange::UNIT`] the same bits.
     #[must_use]
     pub fn to_network(self, value: f32) -> f32 {
-        if self == Self::UNIT {
+        if self.is_unit() {
             return value;
         }
         value * (self.max - self.min) + self.min
@@ -49,7 +76,7 @@ impl ValueRange {
     /// A network's output as an image value, not clamped. For [`ValueRange::UNIT`] the same bits.
     #[must_use]
     pub fn to_image(self, value: f32) -> f32 {
-        if self == Self::UNIT {
+        if self.is_unit() {
             return value;
         }
         (value - self.min) / (self.max - self.min)

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tilecast_onnx::{InputExtents, Model, bind, declared_extents, mixed_float_operands};
+use tilecast_onnx::{
+    InputExtents, Model, bind, declared_extents, mixed_float_operands, upgrade_opset,
+};
 use tilecast_passes::{
     ConvertHalf, DynamicInt8, Float16, FoldShapes, InsertQdq, IoTypes, Override, Pass, PassReport,
     PerChannel, Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence, RangeSource,
@@ -46,12 +48,21 @@ impl ArtifactRequest {
         self.target.float16 == Float16::Compute || self.precision.half_format().is_some()
     }
 
-    /// The format whose operators may need a newer opset than the model has: bfloat16 came late.
+    /// The opset that the artifact needs, at least the model's own: bfloat16 came late to most operators, and INT8 with scales
+    /// per channel in opset 13. A model that cannot be raised for INT8 keeps its own, and its nodes are left alone.
     #[must_use]
-    pub(crate) fn late_format(&self) -> Option<HalfFormat> {
-        self.precision
-            .half_format()
-            .filter(|f| *f == HalfFormat::BF16)
+    pub(crate) fn opset(&self, model: &Model) -> i64 {
+        let own = model.opset();
+        match self.precision {
+            Precision::Int8 if own < InsertQdq::MIN_OPSET => {
+                let can = upgrade_opset(&mut model.clone(), InsertQdq::MIN_OPSET).is_ok();
+                if can { InsertQdq::MIN_OPSET } else { own }
+            }
+            precision if precision.half_format() == Some(HalfFormat::BF16) => {
+                PrecisionPlan::opset_for(model, HalfFormat::BF16)
+            }
+            _ => own,
+        }
     }
 
     /// Decides the precision of every node; what INT8 makes no faster on tiles of this side is left out of it. What 16 bits

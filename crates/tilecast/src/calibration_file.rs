@@ -96,6 +96,8 @@ impl Origin {
                 layout,
                 color,
                 inputs,
+                mean,
+                std,
                 ..
             } = preprocess;
             let inputs: Vec<String> = inputs
@@ -103,7 +105,11 @@ impl Origin {
                 .map(|(name, value)| format!(", {name} = {value}"))
                 .collect();
             let inputs = inputs.concat();
-            format!("{layout}, {color}, [{black}, {white}]{inputs}")
+            let of = |what: &str, values: &Option<[f64; 3]>| {
+                values.map_or(String::new(), |values| format!(", {what} {values:?}"))
+            };
+            let (mean, std) = (of("mean", mean), of("std", std));
+            format!("{layout}, {color}, [{black}, {white}]{mean}{std}{inputs}")
         };
         // Names of model files may differ: they are not what makes the model.
         let facts = |origin: &Self| {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tilecast_exec::{Engine, FedEngine, ImagePort};
+use tilecast_exec::{Engine, FedEngine, ImagePort, PlaneMap};
 use tilecast_onnx::Model;
 use tilecast_tile::ValueRange;
 
-use crate::recipe::{Layout, Preprocess};
+use crate::recipe::{Color, Layout, Preprocess};
 use crate::{Failure, FailureKind};
 
 /// What a model is fed with.
@@ -16,6 +16,8 @@ pub(crate) struct Feeding {
     pub(crate) value_range: ValueRange,
     /// Values of the inputs beside the image, by name.
     values: BTreeMap<String, f32>,
+    /// What is done to the planes of the image.
+    planes: PlaneMap,
 }
 
 impl Feeding {
@@ -28,13 +30,20 @@ impl Feeding {
             return Ok(Self {
                 value_range: ValueRange::UNIT,
                 values: BTreeMap::new(),
+                planes: PlaneMap::IDENTITY,
             });
         };
         let [low, high] = preprocess.range;
         let value_range = ValueRange::new(low as f32, high as f32)
             .map_err(|e| Failure::new(FailureKind::Usage, e.to_string()))?;
+        let planes = plane_map(preprocess);
+        let mut zeros = planes.mean;
+        if planes.bgr {
+            zeros.reverse();
+        }
         let feeding = Self {
-            value_range,
+            value_range: value_range.with_zeros(zeros),
+            planes,
             values: preprocess
                 .inputs
                 .iter()
@@ -48,7 +57,7 @@ impl Feeding {
     /// The engine, shown as one that runs models from one image to one image.
     #[must_use]
     pub(crate) fn engine<'a>(&self, inner: &'a dyn Engine) -> FedEngine<'a> {
-        FedEngine::new(inner, self.values.clone())
+        FedEngine::new(inner, self.values.clone()).with_planes(self.planes.clone())
     }
 
     fn check(&self, layout: Layout, model: &Model) -> Result<(), Failure> {
@@ -79,6 +88,16 @@ impl Feeding {
                 .contains_key(v.name.as_deref().unwrap_or_default())
         });
         let axes = image.and_then(tilecast_onnx::ImageAxes::of);
+        if let Some(channels) = axes.and_then(|axes| axes.channels)
+            && channels != 3
+            && self.planes != PlaneMap::IDENTITY
+        {
+            return Err(fail(format!(
+                "the recipe gives `preprocess` a `color`, `mean` or `std` for three channels, and `{}` takes {channels}",
+                model.path().display()
+            ))
+            .with_help("leave them out; for one channel, `range` can express a mean and a standard deviation"));
+        }
         let found = match axes {
             Some(axes) if axes.channels_last => Layout::Nhwc,
             Some(_) => Layout::Nchw,
@@ -99,6 +118,17 @@ impl Feeding {
             model.path().display()
         ))
         .with_help(help))
+    }
+}
+
+/// What a recipe says of the planes of an image.
+fn plane_map(preprocess: &Preprocess) -> PlaneMap {
+    let single = |values: [f64; 3]| values.map(|value| value as f32);
+    PlaneMap {
+        bgr: preprocess.color == Color::Bgr,
+        mean: preprocess.mean.map_or(PlaneMap::IDENTITY.mean, single),
+        std: preprocess.std.map_or(PlaneMap::IDENTITY.std, single),
+        normalized_output: preprocess.normalized_output,
     }
 }
 

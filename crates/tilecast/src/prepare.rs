@@ -6,8 +6,7 @@ use tilecast_analysis::analyze;
 use tilecast_exec::{Engine, HostTensor, SessionOptions};
 use tilecast_onnx::proto::ValueInfoProto;
 use tilecast_onnx::{ImageAxes, Model, ShapeMap, declared_extents, infer_shapes, upgrade_opset};
-use tilecast_passes::{PrecisionPlan, SimplifyOptions, SimplifyReport, simplify};
-use tilecast_quant::HalfFormat;
+use tilecast_passes::{SimplifyOptions, SimplifyReport, simplify};
 
 use crate::{Failure, FailureKind};
 
@@ -33,8 +32,7 @@ pub struct EqualityCheck {
     pub relative: f64,
 }
 
-/// Simplifies a copy of `model` and runs both at two sizes on the same input. With a format, the opset is first raised to
-/// the oldest in which all operators that ever get that format have it.
+/// Simplifies a copy of `model`, its opset first raised to this one, and runs both at two sizes on the same input.
 ///
 /// # Errors
 /// A pass fails, the model cannot be run, or an output changed by more than 1e-4 of its range: a bug in a pass, by which
@@ -42,10 +40,10 @@ pub struct EqualityCheck {
 pub(crate) fn prepare(
     model: &Model,
     options: SimplifyOptions<'_>,
-    format: Option<HalfFormat>,
+    opset: i64,
     engine: &dyn Engine,
 ) -> Result<Prepared, Failure> {
-    let (simplified, report) = rewrite(model, options, format)?;
+    let (simplified, report) = rewrite(model, options, opset)?;
     let checks = check_unchanged(model, &simplified, &report, engine)?;
     Ok(Prepared {
         model: simplified,
@@ -54,17 +52,17 @@ pub(crate) fn prepare(
     })
 }
 
-/// A simplified copy of `model`, not run yet; `format` as above.
+/// A simplified copy of `model`, not run yet; `opset` as above.
 ///
 /// # Errors
 /// A pass fails, or the opset cannot be raised.
 pub(crate) fn rewrite(
     model: &Model,
     options: SimplifyOptions<'_>,
-    format: Option<HalfFormat>,
+    opset: i64,
 ) -> Result<(Model, SimplifyReport), Failure> {
     let mut simplified = model.clone();
-    raise_opset_for(&mut simplified, format)?;
+    raise_opset(&mut simplified, opset)?;
     let report = simplify(&mut simplified, options)?;
     Ok((simplified, report))
 }
@@ -102,18 +100,11 @@ pub(crate) fn check_unchanged(
     Ok(checks)
 }
 
-/// Raises the opset to the oldest in which all operators that ever get this format have it.
+/// Raises the opset of a model.
 ///
 /// # Errors
 /// An operator cannot be converted to that opset.
-pub(crate) fn raise_opset_for(
-    model: &mut Model,
-    format: Option<HalfFormat>,
-) -> Result<(), Failure> {
-    let Some(format) = format else {
-        return Ok(());
-    };
-    let opset = PrecisionPlan::opset_for(model, format);
+pub(crate) fn raise_opset(model: &mut Model, opset: i64) -> Result<(), Failure> {
     upgrade_opset(model, opset).map_err(|error| {
         Failure::new(
             FailureKind::Model,

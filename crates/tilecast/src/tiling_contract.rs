@@ -1,14 +1,17 @@
 //! `<artifact>.tiling.json`: what an application must know to run an artifact in tiles. `docs/tiling-contract.md` is written for those
 //! who read it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tilecast_analysis::{PadFill, Reach, SweepContract};
 use tilecast_onnx::proto::{TypeValue, ValueInfoProto};
-use tilecast_onnx::{DataType, Model, declared_extents, infer_shapes};
+use tilecast_onnx::{DataType, ImageAxes, Model, infer_shapes};
 use tilecast_passes::Decline;
 use tilecast_tile::{Fill, Size, UnalignedSizes};
 
 use crate::geometry::Geometry;
+use crate::recipe::{Layout, Preprocess};
 use crate::report::{FileFacts, TilingError};
 
 /// Version of the format.
@@ -27,6 +30,9 @@ pub struct TilingContract {
     pub input: ImagePort,
     /// What it gives.
     pub output: ImagePort,
+    /// Values of the inputs beside the image, by name: a number, or a map of the image's size filled with it.
+    #[serde(default)]
+    pub other_inputs: BTreeMap<String, f64>,
     /// Output pixels per input pixel and axis.
     pub scale: usize,
     /// Class A to E: whether tiles can equal the whole image.
@@ -64,14 +70,20 @@ pub struct ImagePort {
     pub name: String,
     /// Element type.
     pub data_type: String,
-    /// Order of the axes: `nchw`, with a batch of 1.
+    /// Order of the axes: `nchw` or `nhwc`, with a batch of 1.
     pub layout: String,
     /// Number of channels; null where the model does not say.
     pub channels: Option<usize>,
-    /// Order of the channels: `rgb`.
+    /// Order of the channels: `rgb` or `bgr`.
     pub color: String,
-    /// Values of black and white.
+    /// Values of black and white, before `mean` and `std` at the input, after them at the output.
     pub range: [f32; 2],
+    /// Mean of each channel, in the order of `color`, in units of `range`; null where the network has values in `range` itself.
+    #[serde(default)]
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviation of each channel, likewise.
+    #[serde(default)]
+    pub std: Option<[f32; 3]>,
 }
 
 /// What tiles equal.
@@ -184,34 +196,64 @@ impl From<Reach> for ReachPx {
 }
 
 impl ImagePort {
-    /// The first input and the first output of a model that takes tiles of this size.
-    pub(crate) fn of(model: &Model, tile: Size, range: [f32; 2]) -> [Self; 2] {
+    /// The image input and the first output of a model that takes tiles of this size, fed as a recipe says.
+    pub(crate) fn of(model: &Model, tile: Size, preprocess: &Preprocess) -> [Self; 2] {
         let graph = model.graph();
-        let input = Self::of_value(graph.inputs().next(), range);
-        let mut output = Self::of_value(graph.proto().output.first(), range);
+        let is_image = |v: &&ValueInfoProto| {
+            !preprocess
+                .inputs
+                .contains_key(v.name.as_deref().unwrap_or(""))
+        };
+        let value = graph.inputs().find(is_image);
+        let input = Self::of_value(value, preprocess);
+        let mut output = Self::of_value(graph.proto().output.first(), preprocess);
+        if output.channels.is_none() {
+            output.layout.clone_from(&input.layout);
+        }
+        if !preprocess.normalized_output {
+            (output.mean, output.std) = (None, None);
+        }
         // Exporters leave the channels of an output open that is cropped to the size of the input.
         if let (None, Some(channels)) = (output.channels, input.channels) {
-            let dims = vec![1, channels, tile.height, tile.width];
-            let shapes = infer_shapes(&graph, &[(input.name.as_str(), dims)]).ok();
-            output.channels = shapes.and_then(|s| s.shape(&output.name)?.get(1).copied());
+            let size = [tile.height, tile.width];
+            let axes = value.and_then(ImageAxes::of);
+            let dims = axes.map(|axes| axes.dims(channels, size).to_vec());
+            let axis = if axes.is_some_and(|axes| axes.channels_last) {
+                3
+            } else {
+                1
+            };
+            let shapes =
+                dims.and_then(|dims| infer_shapes(&graph, &[(input.name.as_str(), dims)]).ok());
+            output.channels = shapes.and_then(|s| s.shape(&output.name)?.get(axis).copied());
         }
         [input, output]
     }
 
-    fn of_value(value: Option<&ValueInfoProto>, range: [f32; 2]) -> Self {
+    fn of_value(value: Option<&ValueInfoProto>, preprocess: &Preprocess) -> Self {
         let r#type = value.and_then(|v| v.r#type.as_ref()?.value.as_ref());
         let data_type = match r#type {
             Some(TypeValue::Tensor(tensor)) => tensor.elem_type.and_then(DataType::from_code),
             _ => None,
         };
-        let extents = value.and_then(declared_extents);
+        let axes = value.and_then(ImageAxes::of);
+        let layout = match axes {
+            Some(axes) if axes.channels_last => Layout::Nhwc,
+            _ => Layout::Nchw,
+        };
+        let is_normalized = preprocess.mean.is_some() || preprocess.std.is_some();
+        let single = |values: Option<[f64; 3]>, otherwise: f64| {
+            is_normalized.then(|| values.unwrap_or([otherwise; 3]).map(|v| v as f32))
+        };
         Self {
             name: value.and_then(|v| v.name.clone()).unwrap_or_default(),
             data_type: data_type.map_or("unknown", DataType::name).to_owned(),
-            layout: "nchw".to_owned(),
-            channels: extents.and_then(|dims| dims.get(1).copied().flatten()),
-            color: "rgb".to_owned(),
-            range,
+            layout: layout.to_string(),
+            channels: axes.and_then(|axes| axes.channels),
+            color: preprocess.color.to_string(),
+            range: preprocess.range.map(|v| v as f32),
+            mean: single(preprocess.mean, 0.0),
+            std: single(preprocess.std, 1.0),
         }
     }
 }

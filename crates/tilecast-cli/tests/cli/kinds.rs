@@ -1,5 +1,6 @@
 //! Models of other kinds than one RGB image in [0, 1] with channels first: from `init` over the main job to tiles.
 
+use serde_json::Value;
 use tilecast_onnx::proto::{
     DimValue, GraphFields, GraphProto, ModelFields, ModelProto, NodeProto, OperatorSetIdFields,
     TensorProto, ValueInfoProto,
@@ -23,7 +24,17 @@ enum Kind {
     Number,
     /// A map beside the image.
     Map,
+    /// Blue first, less a mean, over a deviation, at both ends; what it computes is what the plain one does.
+    Normalized,
+    /// In opset 11, which has no scales per channel.
+    Old,
 }
+
+/// Of blue, green and red.
+const MEAN: [f32; 3] = [0.4, 0.45, 0.5];
+const STD: [f32; 3] = [0.2, 0.25, 0.3];
+const NORMALIZED: &str =
+    "color: bgr\n  mean: [0.4, 0.45, 0.5]\n  std: [0.2, 0.25, 0.3]\n  normalized_output: true";
 
 /// A residual network of three convolutions: the image, less what they make of it.
 fn network(kind: Kind) -> Vec<u8> {
@@ -52,6 +63,15 @@ fn network(kind: Kind) -> Vec<u8> {
         nodes.push(turn("image", "planes", &[0, 3, 1, 2]));
         image = "planes";
     }
+    if kind == Kind::Normalized {
+        nodes.push(node(
+            "Conv",
+            "undo",
+            &["image", "undo", "undo_b"],
+            &["planes"],
+        ));
+        image = "planes";
+    }
     let mut features = image;
     if kind == Kind::Map {
         let concat = node("Concat", "join", &[image, "noise"], &["joined"]);
@@ -71,6 +91,7 @@ fn network(kind: Kind) -> Vec<u8> {
     nodes.push(match kind {
         Kind::ChannelsLast => turn("e", "result", &[0, 2, 3, 1]),
         Kind::Signed => node("Tanh", "end", &["e"], &["result"]),
+        Kind::Normalized => node("Conv", "redo", &["e", "redo", "redo_b"], &["result"]),
         _ => node("Identity", "end", &["e"], &["result"]),
     });
     let named = |name: &str| DimValue::DimParam(name.to_owned());
@@ -94,20 +115,24 @@ fn network(kind: Kind) -> Vec<u8> {
         Kind::Map => inputs.insert(0, image_of("noise", 1)),
         _ => {}
     }
+    let mut initializers = vec![
+        weights("first", [16, fed, 3, 3], 0.2),
+        weights("middle", [16, 16, 3, 3], 0.1),
+        weights("last", [planes, 16, 3, 3], 0.05),
+    ];
+    if kind == Kind::Normalized {
+        initializers.extend(normalizations());
+    }
     let graph = GraphProto::from(GraphFields {
         name: Some("graph".to_owned()),
         node: nodes,
         input: inputs,
         output: vec![image_of("result", planes as i64)],
-        initializer: vec![
-            weights("first", [16, fed, 3, 3], 0.2),
-            weights("middle", [16, 16, 3, 3], 0.1),
-            weights("last", [planes, 16, 3, 3], 0.05),
-        ],
+        initializer: initializers,
         ..GraphFields::default()
     });
     let opset = OperatorSetIdFields {
-        version: Some(17),
+        version: Some(if kind == Kind::Old { 11 } else { 17 }),
         ..OperatorSetIdFields::default()
     };
     let proto = ModelProto::from(ModelFields {
@@ -117,6 +142,28 @@ fn network(kind: Kind) -> Vec<u8> {
         ..ModelFields::default()
     });
     Model::from_proto(proto).unwrap().to_bytes()
+}
+
+/// Convolutions over single pixels that undo the normalization and do it again.
+fn normalizations() -> [TensorProto; 4] {
+    let (mut undo, mut redo) = ([0.0; 9], [0.0; 9]);
+    let (mut undo_b, mut redo_b) = ([0.0; 3], [0.0; 3]);
+    for bgr in 0..3 {
+        let rgb = 2 - bgr;
+        undo[3 * rgb + bgr] = STD[bgr];
+        undo_b[rgb] = MEAN[bgr];
+        redo[3 * bgr + rgb] = 1.0 / STD[bgr];
+        redo_b[bgr] = -MEAN[bgr] / STD[bgr];
+    }
+    let matrix =
+        |name: &str, values: [f32; 9]| Tensor::from_f32(vec![3, 3, 1, 1], &values).to_proto(name);
+    let bias = |name: &str, values: [f32; 3]| Tensor::from_f32(vec![3], &values).to_proto(name);
+    [
+        matrix("undo", undo),
+        bias("undo_b", undo_b),
+        matrix("redo", redo),
+        bias("redo_b", redo_b),
+    ]
 }
 
 /// A folder with images, the network, and the recipe that `init` makes for it, in tiles of 48 px.
@@ -191,6 +238,104 @@ fn the_order_of_axes_leaves_no_trace_in_pixels() {
     last.write("net.yaml", wrong);
     let outcome = last.fail("quantize net.yaml --out out", 2);
     outcome.assert_says(&["the recipe says `layout: nchw`", "layout: nhwc"]);
+}
+
+#[test]
+fn normalization_and_order_of_colors_come_from_the_recipe() {
+    let (plain, normalized) = (folder_with(Kind::Plain), folder_with(Kind::Normalized));
+    // `init` shows where it belongs.
+    let asked = recipe(&normalized).replace("# color: bgr", NORMALIZED);
+    assert_ne!(asked, recipe(&normalized));
+    normalized.write("net.yaml", asked);
+    for (folder, by) in [(&plain, ""), (&normalized, " --recipe net.yaml")] {
+        folder.succeed(&format!(
+            "run net.onnx images/2.png -o result.png --tile 48{by}"
+        ));
+    }
+    let pixels = |folder: &Folder| image::open(folder.path("result.png")).unwrap().to_rgb8();
+    let (expected, found) = (pixels(&plain), pixels(&normalized));
+    assert_eq!(expected.dimensions(), found.dimensions());
+    // Sums round differently, which may tip a value from one step of a byte to the next.
+    let pairs = expected.iter().zip(found.iter());
+    let furthest = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(furthest <= 1, "{furthest} of 255");
+    normalized.succeed("run net.onnx images/2.png -o wrong.png --tile 48");
+    assert_ne!(normalized.read("wrong.png"), normalized.read("result.png"));
+
+    let report = normalized.succeed_with_json("quantize net.yaml --out out --json");
+    assert_eq!(report["passed"], true);
+    let fp16 = report["artifacts"][0]["path"].as_str().unwrap();
+    normalized.succeed(&format!(
+        "verify net.onnx out/{fp16} --images images --tile 48 --recipe net.yaml --min-psnr 55"
+    ));
+    let contract = fp16.replace(".onnx", ".tiling.json");
+    let contract: Value =
+        serde_json::from_slice(&normalized.read(&format!("out/{contract}"))).unwrap();
+    for port in ["input", "output"] {
+        assert_eq!(contract[port]["color"], "bgr");
+        for (key, values) in [("mean", MEAN), ("std", STD)] {
+            let stated: [f32; 3] = serde_json::from_value(contract[port][key].clone()).unwrap();
+            assert_eq!(
+                stated.map(f32::to_bits),
+                values.map(f32::to_bits),
+                "{port} {key}"
+            );
+        }
+    }
+    // One channel has neither.
+    let grey = folder_with(Kind::Grey);
+    let wrong = recipe(&grey).replace("# color: bgr", "color: bgr");
+    grey.write("net.yaml", wrong);
+    grey.fail("quantize net.yaml --out out", 2)
+        .assert_says(&["takes 1", "`range` can express"]);
+}
+
+#[test]
+fn the_opset_is_raised_for_int8_alone() {
+    let folder = folder_with(Kind::Old);
+    let report = folder.succeed_with_json("quantize net.yaml --out out --json");
+    let opset = |path: &str| Model::load(&folder.path(path)).unwrap().opset();
+    let made = |index: usize| {
+        format!(
+            "out/{}",
+            report["artifacts"][index]["path"].as_str().unwrap()
+        )
+    };
+    assert_eq!((opset(&made(0)), opset(&made(1))), (11, 13));
+    assert!(report["artifacts"][1]["int8_share"].as_f64().unwrap() > 0.0);
+    folder.succeed("calibrate net.onnx --target ort-cpu --images images --tile 48 -o table.json");
+    for (from, output) in [
+        ("--calibration images", "a.onnx"),
+        ("--calibration-table table.json", "b.onnx"),
+        ("--calibration images --no-simplify", "c.onnx"),
+    ] {
+        folder.succeed(&format!(
+            "convert net.onnx --to int8 --target ort-cpu --tile 48 --int8-everywhere --require-int8 {from} -o {output}"
+        ));
+        assert_eq!(opset(output), 13, "{from}");
+    }
+    assert!(
+        folder.read("a.onnx") == folder.read("b.onnx"),
+        "table and images"
+    );
+}
+
+#[test]
+fn an_int8_artifact_without_int8_is_warned_of() {
+    let folder = folder_with(Kind::Plain);
+    let quantize = "quantize net.yaml --out out";
+    assert!(
+        !folder
+            .succeed(quantize)
+            .stderr
+            .contains("no node became INT8")
+    );
+    let gate = "gate: { min_psnr_db: 40 }";
+    let fp16 = "gate: { min_psnr_db: 40 }\n    overrides: [{ nodes: '*', precision: fp16 }]";
+    folder.write("net.yaml", recipe(&folder).replace(gate, fp16));
+    folder
+        .succeed(quantize)
+        .assert_says(&["artifact `int8-generic`: no node became INT8"]);
 }
 
 #[test]

@@ -48,28 +48,27 @@ fn an_empty_calibration_folder_is_a_usage_error() {
 #[test]
 fn a_value_that_is_not_built_yet_is_refused_by_name() {
     let folder = Folder::with_images();
-    let bgr = RECIPE.replace("tiling:", "preprocess: { color: bgr }\ntiling:");
-    folder.write("recipe.yaml", bgr);
+    let measured = RECIPE.replace("validate_tile: 64", "mode: measured");
+    folder.write("recipe.yaml", measured);
     let outcome = folder.fail("quantize recipe.yaml --out out", 2);
     assert_text(
         &outcome.talk(),
         "
-    error: recipe.yaml:13:22: `color: bgr` is not built yet; use rgb
-        ╭─[recipe.yaml:13:22]
+    error: recipe.yaml:13:17: `mode: measured` is not built yet; use exact
+        ╭─[recipe.yaml:13:17]
      12 │     gate: { min_psnr_db: 35, max_drop_db: 3 }
-     13 │ preprocess: { color: bgr }
-        ·                      ─┬─
-        ·                       ╰── not built yet
-     14 │ tiling: { validate_tile: 64 }
+     13 │ tiling: { mode: measured }
+        ·                 ────┬───
+        ·                     ╰── not built yet
         ╰────
     ",
     );
 
     folder.write("recipe.yaml", RECIPE);
-    let line = "quantize recipe.yaml --out out --set preprocess.color=bgr";
+    let line = "quantize recipe.yaml --out out --set tiling.mode=measured";
     assert_text(
         &folder.fail(line, 2).talk(),
-        "error: --set preprocess.color=bgr: `color: bgr` is not built yet; use rgb",
+        "error: --set tiling.mode=measured: `mode: measured` is not built yet; use exact",
     );
 }
 

@@ -41,9 +41,6 @@ two neighbouring weights of one sign that would not fit do the same.
 Inference, CVPR 2018; ONNX operators QuantizeLinear and DequantizeLinear.",
 };
 
-/// Oldest opset whose `QuantizeLinear` and `DequantizeLinear` take one scale per channel.
-const MIN_OPSET: i64 = 13;
-
 /// Inserts Q/DQ pairs; see the pass's explanation.
 #[derive(Clone, Debug)]
 pub struct InsertQdq<'a> {
@@ -67,6 +64,10 @@ pub enum PerChannel {
 }
 
 impl InsertQdq<'_> {
+    /// Oldest opset that the pass quantizes in: the first whose `QuantizeLinear` and `DequantizeLinear` take one scale per
+    /// channel.
+    pub const MIN_OPSET: i64 = 13;
+
     /// Names of the activations whose ranges the pass needs, in graph order, each once.
     #[must_use]
     pub fn calibrated_values(
@@ -96,13 +97,14 @@ impl Pass for InsertQdq<'_> {
         let sites = sites(graph, self.plan, self.target);
         let mut rewrite = Rewrite::new(self, graph, &sites);
         for site in &sites {
-            if cx.opset() < MIN_OPSET {
+            if cx.opset() < Self::MIN_OPSET {
                 cx.decline(
                     graph,
                     site.id,
                     format!(
-                        "opset {} has no scales per channel; it needs {MIN_OPSET}",
-                        cx.opset()
+                        "opset {} has no scales per channel; it needs {}",
+                        cx.opset(),
+                        Self::MIN_OPSET
                     ),
                 );
             } else if let Err(reason) = rewrite.quantize(site)? {

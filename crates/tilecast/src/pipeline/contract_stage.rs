@@ -83,8 +83,8 @@ fn contract(
         .halo_px
         .map(|halo| 2 * halo + analysis.alignment_px);
     let sizes = sizes(fixed, analysis.alignment_px, minimum_tile_px);
-    let [low, high] = job.recipe.recipe.preprocess.range;
-    let [input, output] = ImagePort::of(&file.model, sizes[0], [low as f32, high as f32]);
+    let preprocess = &job.recipe.recipe.preprocess;
+    let [input, output] = ImagePort::of(&file.model, sizes[0], preprocess);
     let planes = input.channels.unwrap_or(3);
     let peak_bytes = peaks(&sizes, |size| {
         let dims = vec![1, planes, size.height, size.width];
@@ -142,6 +142,7 @@ fn contract(
         },
         input,
         output,
+        other_inputs: preprocess.inputs.clone(),
         scale: geometry.scale(),
         tiling_class: analysis.tiling_class.to_string(),
         equivalence,

@@ -2,7 +2,6 @@
 
 use tilecast_exec::Engine;
 use tilecast_passes::{SimplifyOptions, Target};
-use tilecast_quant::HalfFormat;
 
 use super::lint_stage::LintedJob;
 use crate::Failure;
@@ -13,7 +12,7 @@ use crate::stages::StageClock;
 /// A job whose model is ready to be rewritten. The model as it was loaded stays the reference.
 pub(super) struct PreparedJob {
     pub(super) linted: LintedJob,
-    /// One per target that an artifact names (and per format that needs a newer opset), in the order in which they are
+    /// One per target that an artifact names (and per opset that artifacts need), in the order in which they are
     /// first named.
     pub(super) targets: Vec<PreparedTarget>,
 }
@@ -21,7 +20,8 @@ pub(super) struct PreparedJob {
 /// The model as it suits one target.
 pub(super) struct PreparedTarget {
     pub(super) target: &'static Target,
-    pub(super) late_format: Option<HalfFormat>,
+    /// Opset that the model was raised to.
+    pub(super) opset: i64,
     pub(super) prepared: Prepared,
 }
 
@@ -29,11 +29,10 @@ impl PreparedJob {
     /// Position in `targets` of the target that artifact `index` is made for.
     pub(super) fn target_of(&self, index: usize) -> usize {
         let wanted = &self.linted.job.artifacts[index].0;
+        let opset = wanted.opset(self.linted.model());
         self.targets
             .iter()
-            .position(|t| {
-                t.target.name == wanted.target.name && t.late_format == wanted.late_format()
-            })
+            .position(|t| t.target.name == wanted.target.name && t.opset == opset)
             .expect("every target that an artifact names was prepared")
     }
 }
@@ -45,24 +44,24 @@ pub(super) fn prepare(
     cx: &Context<'_>,
 ) -> Result<PreparedJob, Failure> {
     let job = &linted.job;
-    let mut wanted: Vec<(&'static Target, Option<HalfFormat>)> = Vec::new();
+    let mut wanted: Vec<(&'static Target, i64)> = Vec::new();
     for (request, _) in &job.artifacts {
-        let known = |(target, format): &(&Target, Option<HalfFormat>)| {
-            target.name == request.target.name && *format == request.late_format()
-        };
+        let opset = request.opset(linted.model());
+        let known =
+            |(target, of): &(&Target, i64)| target.name == request.target.name && *of == opset;
         if !wanted.iter().any(known) {
-            wanted.push((request.target, request.late_format()));
+            wanted.push((request.target, opset));
         }
     }
     let targets = clock.run(cx, "prepare", "targets", wanted.len(), || {
         let mut targets = Vec::new();
-        for (target, late_format) in wanted {
+        for (target, opset) in wanted {
             cx.check()?;
             let options = SimplifyOptions::for_target(target);
-            let prepared = simplify(linted.model(), options, late_format, engine)?;
+            let prepared = simplify(linted.model(), options, opset, engine)?;
             targets.push(PreparedTarget {
                 target,
-                late_format,
+                opset,
                 prepared,
             });
             cx.emit(&Event::Progress {

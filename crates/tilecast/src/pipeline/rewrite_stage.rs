@@ -1,10 +1,11 @@
 //! Stage 5: every precision plan is carried out on a copy of the prepared model.
 
 use tilecast_onnx::Model;
-use tilecast_passes::PassReport;
+use tilecast_passes::{PassReport, Precision};
 
 use super::calibrate_stage::CalibratedJob;
 use crate::Failure;
+use crate::artifact::ArtifactRequest;
 use crate::context::{Context, Event};
 use crate::stages::StageClock;
 
@@ -39,10 +40,33 @@ pub(super) fn rewrite(
                     calibrated.evidence[target].as_ref(),
                 )
                 .map_err(|f| f.about(format!("artifact `{}`", request.name)))?;
+            if let Some(warning) = without_int8(request, &rewritten) {
+                cx.emit(&Event::Warning(&warning));
+            }
             models.push(rewritten);
             cx.emit(&Event::Progress { done: models.len() });
         }
         Ok::<_, Failure>(models)
     })?;
     Ok(RewrittenJob { calibrated, models })
+}
+
+/// What to say of an artifact that was asked for in INT8 and has none: it passes its gates easily.
+fn without_int8(
+    request: &ArtifactRequest,
+    (model, passes): &(Model, Vec<PassReport>),
+) -> Option<String> {
+    let is_int8 = |op: &str| ["DequantizeLinear", "DynamicQuantizeLinear"].contains(&op);
+    if request.precision != Precision::Int8 || model.graph().nodes().any(|(_, n)| is_int8(n.op())) {
+        return None;
+    }
+    let declined = passes.iter().find_map(|pass| pass.declined.first());
+    let why = match declined {
+        Some(decline) => format!("`{}`: {}", decline.node, decline.reason),
+        None => format!("the plan for target `{}` has none", request.target.name),
+    };
+    Some(format!(
+        "artifact `{}`: no node became INT8 ({why}); the report says why for each",
+        request.name
+    ))
 }

@@ -4,10 +4,9 @@ use std::fmt;
 
 use super::error::Problem;
 use super::tree::Node;
-use super::{ArtifactPrecision, Color, Layout, Recipe, TileMode};
+use super::{ArtifactPrecision, Layout, Recipe, TileMode};
 
 const LAYOUTS: &[Layout] = &[Layout::Nchw, Layout::Nhwc];
-const COLORS: &[Color] = &[Color::Rgb];
 const PRECISIONS: &[ArtifactPrecision] = &[
     ArtifactPrecision::Fp16,
     ArtifactPrecision::Bf16,
@@ -22,13 +21,6 @@ pub(super) fn refuse_unbuilt(recipe: &Recipe, tree: &Node) -> Result<(), Problem
         preprocess, tiling, ..
     } = recipe;
     check(tree, "preprocess.layout", &preprocess.layout, LAYOUTS)?;
-    check(tree, "preprocess.color", &preprocess.color, COLORS)?;
-    for (key, value) in [("mean", preprocess.mean), ("std", preprocess.std)] {
-        if value.is_some() {
-            let message = format!("`{key}` is not built yet; leave it out");
-            return Err(not_built(tree, &format!("preprocess.{key}"), message));
-        }
-    }
     for (idx, artifact) in recipe.artifacts.iter().enumerate() {
         let path = |key: &str| format!("artifacts.{idx}.{key}");
         check(tree, &path("precision"), &artifact.precision, PRECISIONS)?;

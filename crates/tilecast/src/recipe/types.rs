@@ -64,14 +64,18 @@ pub struct Calibration {
 pub struct Preprocess {
     /// Order of the axes. Default: `nchw`.
     pub layout: Layout,
-    /// Order of the color channels. Default: `rgb`.
+    /// Order of the color channels, at the input and at the output. Default: `rgb`.
     pub color: Color,
     /// Values of black and white in the model's input, ascending. Default: `[0, 1]`.
     pub range: [f64; 2],
-    /// Mean per channel, subtracted after scaling to `range`. Optional.
+    /// Mean per channel in the order of `color` and in units of `range`: the model gets `(x - mean) / std`, where `x` is scaled
+    /// to `range`. Default: 0.
     pub mean: Option<[f64; 3]>,
-    /// Standard deviation per channel, divided by after subtracting `mean`. Optional.
+    /// Standard deviation per channel, in the same order and units, above 0. Default: 1.
     pub std: Option<[f64; 3]>,
+    /// Whether the model's output is normalized too, so that `y * std + mean` is in `range`. Default: false, the output is in
+    /// `range` as it is.
+    pub normalized_output: bool,
     /// Values of the model's inputs beside the image, by name: a number is given as it is, a map of the image's size has
     /// it at every position. For example `{ sigma: 0.1 }`. Default: none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -237,6 +241,7 @@ impl Default for Preprocess {
             range: [0.0, 1.0],
             mean: None,
             std: None,
+            normalized_output: false,
             inputs: BTreeMap::new(),
         }
     }

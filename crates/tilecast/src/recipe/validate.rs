@@ -50,6 +50,20 @@ pub(super) fn validate(recipe: &Recipe, tree: &Node) -> Result<(), Problem> {
         let message = format!("`preprocess.range`: [{black}, {white}] is not ascending");
         return refuse("preprocess.range", message);
     }
+    let (mean, std) = (recipe.preprocess.mean, recipe.preprocess.std);
+    if mean.is_some_and(|mean| mean.iter().any(|m| !(*m as f32).is_finite())) {
+        let message = "`preprocess.mean`: a mean is not finite".to_owned();
+        return refuse("preprocess.mean", message);
+    }
+    let is_std = |s: &f64| *s as f32 > 0.0 && (*s as f32).is_finite();
+    if std.is_some_and(|std| !std.iter().all(is_std)) {
+        let message = "`preprocess.std`: a standard deviation is not above 0".to_owned();
+        return refuse("preprocess.std", message);
+    }
+    if recipe.preprocess.normalized_output && mean.is_none() && std.is_none() {
+        let message = "`preprocess.normalized_output` needs `mean` or `std`".to_owned();
+        return refuse("preprocess.normalized_output", message);
+    }
     for (name, value) in &recipe.preprocess.inputs {
         if !(*value as f32).is_finite() {
             let path = format!("preprocess.inputs.{name}");

@@ -154,7 +154,7 @@ pub fn calibrate(
     let model = if settings.simplify {
         let options = SimplifyOptions::for_target(target);
         // Conversions prove by running that simplifying changed nothing; here it would take longer than calibrating.
-        rewrite(&original, options, None)?.0
+        rewrite(&original, options, request.opset(&original))?.0
     } else {
         original.clone()
     };

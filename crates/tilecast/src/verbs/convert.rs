@@ -23,7 +23,7 @@ use crate::feed::Feeding;
 use crate::finite::{FiniteCheck, observe_all};
 use crate::images::{ImageFile, find_images};
 use crate::pipeline::default_artifact;
-use crate::prepare::{prepare, raise_opset_for};
+use crate::prepare::{prepare, raise_opset};
 use crate::recipe::Preprocess;
 use crate::report::{PlannedNode, PredictionFacts, PrepareFacts};
 use crate::stages::StageClock;
@@ -269,13 +269,14 @@ fn prepared(
 ) -> Result<(Model, Option<PrepareFacts>), Failure> {
     if !settings.simplify {
         let mut model = original;
-        raise_opset_for(&mut model, request.late_format())?;
+        let opset = request.opset(&model);
+        raise_opset(&mut model, opset)?;
         return Ok((model, None));
     }
     let options = SimplifyOptions::for_target(request.target);
     let prepared = clock
         .run(cx, "prepare", "targets", 0, || {
-            prepare(&original, options, request.late_format(), engine)
+            prepare(&original, options, request.opset(&original), engine)
         })
         .map_err(|failure| match (failure.kind(), failure.help()) {
             (FailureKind::Model, None) => {

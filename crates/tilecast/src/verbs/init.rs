@@ -268,6 +268,11 @@ impl Draft {
             "CHECK: black and white, guessed"
         };
         writeln!(out, "  range: [{low}, {high}]  # {note}")?;
+        writeln!(
+            out,
+            "  # What your code does to pixels before it calls the model, channel by channel; `tilecast schema` has the formula.\n  \
+             # color: bgr\n  # mean: [0.485, 0.456, 0.406]\n  # std: [0.229, 0.224, 0.225]"
+        )?;
         if !self.others.is_empty() {
             writeln!(
                 out,

@@ -113,7 +113,7 @@ pub fn sensitivity(
             prepare(
                 &original,
                 SimplifyOptions::for_target(target),
-                None,
+                request.opset(&original),
                 &engine,
             )
         })?

@@ -87,7 +87,7 @@ pub fn simplify(settings: &SimplifySettings, cx: &Context<'_>) -> Result<Simplif
     options.dump = Some(&mut dump);
     let mut clock = StageClock::default();
     let (simplified, report) = clock.run(cx, "simplify", "passes", 0, || {
-        rewrite(&model, options, None)
+        rewrite(&model, options, model.opset())
     })?;
     if let Some(error) = failed_dump {
         return Err(error.into());

@@ -129,8 +129,8 @@ fn refusals_name_the_argument() {
             "`artifacts.0.gate.max_worst_drop_db`: -1 is not 0 or more | Largest loss of PSNR",
         ),
         (
-            "preprocess.color=bgr",
-            "`color: bgr` is not built yet; use rgb | ",
+            "tiling.mode=measured",
+            "`mode: measured` is not built yet; use exact | ",
         ),
         (
             "model=",

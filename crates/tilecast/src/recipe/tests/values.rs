@@ -275,28 +275,26 @@ fn codes_that_no_rule_has_are_refused_with_a_suggestion() {
 
 #[test]
 fn values_that_are_not_built_are_refused_by_name() {
-    for (from, to, message) in [
+    let message = "24:9: `mode: measured` is not built yet; use exact";
+    check_refused("mode: exact", "mode: measured", message, "");
+}
+
+#[test]
+fn a_normalization_has_finite_means_and_positive_deviations() {
+    for (to, message) in [
         (
-            "color: rgb",
-            "color: bgr",
-            "8:36: `color: bgr` is not built yet; use rgb",
+            "mean: [0, .inf, 0]",
+            "8:47: `preprocess.mean`: a mean is not finite",
         ),
         (
-            "range: [0, 1]",
-            "mean: [0, 0, 0]",
-            "8:47: `mean` is not built yet; leave it out",
+            "std: [1, 0, 1]",
+            "8:46: `preprocess.std`: a standard deviation is not above 0",
         ),
         (
-            "range: [0, 1]",
-            "std: [1, 1, 1]",
-            "8:46: `std` is not built yet; leave it out",
-        ),
-        (
-            "mode: exact",
-            "mode: measured",
-            "24:9: `mode: measured` is not built yet; use exact",
+            "normalized_output: true",
+            "8:60: `preprocess.normalized_output` needs `mean` or `std`",
         ),
     ] {
-        check_refused(from, to, message, "");
+        check_refused("range: [0, 1]", to, message, "");
     }
 }
