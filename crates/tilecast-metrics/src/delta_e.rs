@@ -116,8 +116,8 @@ pub struct DeltaESummary {
     pub max: f64,
 }
 
-/// Steps in which [`DeltaESummary::p99`] is counted.
-const STEP: f64 = 0.01;
+/// Steps of 1 in which [`DeltaESummary::p99`] is counted.
+const STEPS: f64 = 100.0;
 
 /// The largest difference that is told from larger ones: colours of sRGB are hardly further apart.
 const LARGEST: f64 = 128.0;
@@ -141,13 +141,13 @@ pub fn delta_e(reference: &[f32], candidate: &[f32]) -> Option<DeltaESummary> {
     };
     let (mut sum, mut max) = (0.0_f64, 0.0_f64);
     // Larger differences than those of black and white are counted as these.
-    let last = (LARGEST / STEP) as usize;
+    let last = (LARGEST * STEPS) as usize;
     let mut counts = vec![0_usize; last + 1];
     for pixel in 0..n_pixels {
         let difference = delta_e_2000(color(reference, pixel), color(candidate, pixel));
         sum += difference;
         max = max.max(difference);
-        let step = (difference.min(LARGEST) / STEP).ceil() as usize;
+        let step = (difference.min(LARGEST) * STEPS).ceil() as usize;
         counts[step.min(last)] += 1;
     }
     let needed = n_pixels - n_pixels / 100;
@@ -158,7 +158,7 @@ pub fn delta_e(reference: &[f32], candidate: &[f32]) -> Option<DeltaESummary> {
     });
     Some(DeltaESummary {
         mean: sum / n_pixels as f64,
-        p99: step.unwrap_or(0) as f64 * STEP,
+        p99: step.unwrap_or(0) as f64 / STEPS,
         max,
     })
 }
