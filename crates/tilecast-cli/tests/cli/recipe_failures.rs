@@ -33,7 +33,7 @@ fn an_empty_calibration_folder_is_a_usage_error() {
     let line = "quantize recipe.yaml --out out --set calibration.images=empty";
     assert_text(
         &folder.fail(line, 2).talk(),
-        "error: cannot list images in `empty`: there are none; put files ending in png, jpg, jpeg, tif, tiff there",
+        "error: cannot list images in `empty`: there are none; put files ending in png, jpg, jpeg, tif, tiff, webp there",
     );
     assert!(!folder.path("out").exists());
 
