@@ -68,5 +68,8 @@ pub use process_memory::{ProcessMemory, available_memory_bytes};
 pub use reduced::ReducedRows;
 pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TiledRunner};
 pub use stream::{RunRowsError, Wiring, resident_rows_bytes};
-pub use sweeps::{ContractError, ShowSweep, SweepCount, SweptImage, SweptRunner};
+pub use sweeps::{
+    ContractError, NextSweep, SweepCount, SweepRun, SweptFacts, SweptImage, SweptRunner,
+    draft_halo_px,
+};
 pub use value_range::{CheckValueRangeError, ValueRange};

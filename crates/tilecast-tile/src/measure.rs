@@ -15,8 +15,12 @@ use crate::{RunTiledError, Size, TileMemory, TiledRunner};
 /// Live tensors are multiplied by this where memory cannot be measured.
 const ASSUMED_SCRATCH: f64 = 1.25;
 
-/// Measured factors are kept within these bounds: one outside is a disturbance, not the engine.
+/// Measured factors are kept within these bounds. What is above is a disturbance, not the engine; what is a little below
+/// are tensors that share memory.
 const SCRATCH_BOUNDS: (f64, f64) = (1.0, 4.0);
+
+/// Below this a measurement has missed the tile.
+const LEAST_SCRATCH: f64 = 0.5;
 
 /// What tiles of a model take.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,14 +39,24 @@ pub struct TileStudy {
     pub process_bytes: Option<u64>,
 }
 
-impl TiledRunner<'_> {
+/// A model of which tiles are studied.
+pub(crate) struct StudiedModel<'a> {
+    /// A session for tiles of a size.
+    pub(crate) load: &'a dyn Fn(Size) -> Result<Arc<dyn Session>, RunTiledError>,
+    /// What a tile of a size can be fed.
+    pub(crate) inputs: &'a dyn Fn(Size) -> Vec<HostTensor>,
+    /// Bytes of its initializers.
+    pub(crate) stored_bytes: u64,
+}
+
+impl StudiedModel<'_> {
     /// Prepares tiles of two sizes, both multiples of the model's alignment, and runs the larger one.
     ///
     /// # Errors
     /// The engine cannot prepare or run the model.
-    pub fn study_tiles(&self, small: Size, large: Size) -> Result<TileStudy, RunTiledError> {
-        let small_bytes = self.load_apart(small)?.peak_live_bytes() as u64;
-        let session = self.load_apart(large)?;
+    pub(crate) fn study(&self, small: Size, large: Size) -> Result<TileStudy, RunTiledError> {
+        let small_bytes = (self.load)(small)?.peak_live_bytes() as u64;
+        let session = (self.load)(large)?;
         let n_pixels = large.height as f64 * large.width as f64;
         let live = TileMemory::through(
             (small, small_bytes),
@@ -55,7 +69,7 @@ impl TiledRunner<'_> {
         else {
             return Ok(TileStudy {
                 tile: TileMemory::Unknown,
-                weights_bytes: self.model.stored_bytes(),
+                weights_bytes: self.stored_bytes,
                 scratch: ASSUMED_SCRATCH,
                 is_measured: false,
                 seconds_per_px: self.run_twice(session.as_ref(), large)?.seconds / n_pixels,
@@ -67,8 +81,9 @@ impl TiledRunner<'_> {
         let measured = runs
             .growth_bytes
             .map(|growth| growth as f64 / (bytes_per_px * n_pixels))
-            .filter(|factor| *factor >= SCRATCH_BOUNDS.0);
-        let scratch = measured.map_or(ASSUMED_SCRATCH, |factor| factor.min(SCRATCH_BOUNDS.1));
+            .filter(|factor| *factor >= LEAST_SCRATCH);
+        let (least, most) = SCRATCH_BOUNDS;
+        let scratch = measured.map_or(ASSUMED_SCRATCH, |factor| factor.clamp(least, most));
         Ok(TileStudy {
             tile: TileMemory::PerPixel {
                 bytes_per_px: bytes_per_px * scratch,
@@ -81,6 +96,45 @@ impl TiledRunner<'_> {
             process_bytes: ready
                 .map(|memory| memory.resident_bytes.saturating_sub(fixed_bytes as u64)),
         })
+    }
+
+    /// Runs one tile twice: the second run has warm caches.
+    fn run_twice(&self, session: &dyn Session, tile_px: Size) -> Result<TwoRuns, RunTiledError> {
+        let inputs = (self.inputs)(tile_px);
+        tilecast_alloc::begin_peak();
+        let before = tilecast_alloc::usage().live_bytes;
+        let mut seconds = 0.0;
+        for _ in 0..2 {
+            let start = Instant::now();
+            session
+                .run(&inputs)
+                .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
+            seconds = start.elapsed().as_secs_f64();
+        }
+        let growth = tilecast_alloc::usage().peak_bytes.saturating_sub(before);
+        Ok(TwoRuns {
+            growth_bytes: (growth > 0).then_some(growth as u64),
+            seconds,
+        })
+    }
+}
+
+impl TiledRunner<'_> {
+    /// Prepares tiles of two sizes, both multiples of the model's alignment, and runs the larger one.
+    ///
+    /// # Errors
+    /// The engine cannot prepare or run the model.
+    pub fn study_tiles(&self, small: Size, large: Size) -> Result<TileStudy, RunTiledError> {
+        let studied = StudiedModel {
+            load: &|tile_px| self.load_apart(tile_px),
+            inputs: &|tile_px| {
+                let dims = self.tile_dims(tile_px);
+                let n = dims.iter().product();
+                vec![HostTensor::new(dims, vec![0.5; n])]
+            },
+            stored_bytes: self.model.stored_bytes(),
+        };
+        studied.study(small, large)
     }
 
     /// A session that is not kept.
@@ -97,27 +151,6 @@ impl TiledRunner<'_> {
 
     fn tile_dims(&self, tile_px: Size) -> Vec<usize> {
         vec![1, self.network_planes(), tile_px.height, tile_px.width]
-    }
-
-    /// Runs one tile twice: the second run has warm caches.
-    fn run_twice(&self, session: &dyn Session, tile_px: Size) -> Result<TwoRuns, RunTiledError> {
-        let dims = self.tile_dims(tile_px);
-        let input = HostTensor::new(dims.clone(), vec![0.5; dims.iter().product()]);
-        tilecast_alloc::begin_peak();
-        let before = tilecast_alloc::usage().live_bytes;
-        let mut seconds = 0.0;
-        for _ in 0..2 {
-            let start = Instant::now();
-            session
-                .run(std::slice::from_ref(&input))
-                .map_err(|source| RunTiledError::of_probe(tile_px, source))?;
-            seconds = start.elapsed().as_secs_f64();
-        }
-        let growth = tilecast_alloc::usage().peak_bytes.saturating_sub(before);
-        Ok(TwoRuns {
-            growth_bytes: (growth > 0).then_some(growth as u64),
-            seconds,
-        })
     }
 }
 

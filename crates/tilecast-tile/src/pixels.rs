@@ -5,7 +5,7 @@ use tilecast_exec::HostTensor;
 use crate::{PlanarImage, RunTiledError, Size, Tile, TilePlan, ValueRange};
 
 /// Planes of the output image.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Pixels {
     /// 0 until the first tile says how many there are.
     channels: usize,

@@ -6,7 +6,7 @@ use crate::image_file::{Alpha, PixelFormat, ReadImageError, RowSource};
 /// An image whose pixels are means of squares of another one's, for a preview. Squares that reach over the right or lower
 /// border are smaller. Holds one row.
 pub struct ReducedRows<'a> {
-    source: &'a mut dyn RowSource,
+    source: Box<dyn RowSource + 'a>,
     factor: usize,
     /// Rows of the source that are left.
     n_left: usize,
@@ -16,13 +16,13 @@ pub struct ReducedRows<'a> {
 
 impl<'a> ReducedRows<'a> {
     /// The image at 1/`factor` of its width and height, rounded up; `factor` is at least 1.
-    pub fn new(source: &'a mut dyn RowSource, factor: usize) -> Self {
+    pub fn new(source: impl RowSource + 'a, factor: usize) -> Self {
         let size = source.size();
         Self {
             n_left: size.height,
             row: vec![0.0; size.width * source.format().planes()],
             factor: factor.max(1),
-            source,
+            source: Box::new(source),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use tilecast_analysis::SweepContract;
 use tilecast_exec::{HostTensor, ImagePort, Session};
 use tilecast_onnx::infer_shapes;
 
@@ -21,6 +22,7 @@ use crate::image_file::{
     Alpha, Colour, PixelFormat, ReadImageError, RowSink, RowSource, WriteImageError,
 };
 use crate::strip::Strip;
+use crate::sweeps::{Gathered, Known, added_inputs};
 use crate::{RunControl, RunTiledError, Size, Tile, TilePlan, TiledRunner, ValueRange};
 
 /// Why a run over rows did not come to its end.
@@ -100,6 +102,16 @@ impl Wiring {
     #[must_use]
     pub fn planes_in_flight(&self) -> (usize, usize) {
         (self.input.planes(), self.given * self.runs.len())
+    }
+
+    /// Planes that one run of the network takes.
+    pub(crate) fn fed(&self) -> usize {
+        self.fed
+    }
+
+    /// How often the network is run per tile.
+    pub(crate) fn n_runs(&self) -> usize {
+        self.runs.len()
     }
 
     fn new(
@@ -239,29 +251,73 @@ impl TiledRunner<'_> {
         wiring: &Wiring,
         control: &RunControl<'_>,
     ) -> Result<(), RunRowsError> {
-        let (planned, found) = (plan.request().image_px, source.size());
-        if planned != found {
-            return Err(RunTiledError::WrongImage { planned, found }.into());
-        }
         let session = self.session(plan, wiring.fed)?;
         let limit = control.max_workers.map_or(usize::MAX, NonZeroUsize::get);
-        let n_workers = self
-            .n_workers(plan)
-            .min(self.n_fitting(session.as_ref()))
-            .min(limit);
-        let stream = Stream {
+        let pass = RowPass {
+            n_workers: self
+                .n_workers(plan)
+                .min(self.n_fitting(session.as_ref()))
+                .min(limit),
             session,
             plan,
             wiring,
             value_range: self.value_range,
+            contract: None,
+            known: &[],
+            n_before: 0,
+            n_all: plan.n_tiles(),
+        };
+        pass.over(source, Some(sink), None, control)
+    }
+}
+
+/// One pass over all tiles of a plan, from rows to rows.
+pub(crate) struct RowPass<'a> {
+    pub(crate) session: Arc<dyn Session>,
+    pub(crate) plan: &'a TilePlan,
+    pub(crate) wiring: &'a Wiring,
+    pub(crate) value_range: ValueRange,
+    /// Tiles at the same time.
+    pub(crate) n_workers: usize,
+    /// What the network takes and gives beside the image, where its statistics are swept.
+    pub(crate) contract: Option<&'a SweepContract>,
+    /// What is known of the statistics, for each run of the wiring.
+    pub(crate) known: &'a [Known],
+    /// Tiles of earlier passes, for progress.
+    pub(crate) n_before: usize,
+    /// Tiles of all passes.
+    pub(crate) n_all: usize,
+}
+
+impl RowPass<'_> {
+    /// Feeds every tile from `source`. What they give goes to `sink`, if there is one, and their statistics to `gathered`.
+    ///
+    /// # Errors
+    /// See [`RunRowsError`]; of several failures that of the first tile is reported.
+    pub(crate) fn over(
+        &self,
+        source: &mut dyn RowSource,
+        sink: Option<&mut dyn RowSink>,
+        gathered: Option<&mut Gathered<'_>>,
+        control: &RunControl<'_>,
+    ) -> Result<(), RunRowsError> {
+        let (planned, found) = (self.plan.request().image_px, source.size());
+        if planned != found {
+            return Err(RunTiledError::WrongImage { planned, found }.into());
+        }
+        let plan = self.plan;
+        let stream = Stream {
+            pass: self,
+            gives_pixels: sink.is_some(),
             input: Mutex::new(Input {
                 band: Band::new(source),
                 source,
                 next_tile: 0,
             }),
             output: Mutex::new(Output {
-                sink,
-                strip: Strip::new(plan.output_px().width, wiring.output.planes()),
+                sink: sink.map(|sink| sink as &mut dyn RowSink),
+                gathered,
+                strip: Strip::new(plan.output_px().width, self.wiring.output.planes()),
                 pixels: Vec::new(),
                 tile_row: 0,
                 next_tile: 0,
@@ -274,7 +330,7 @@ impl TiledRunner<'_> {
         };
         // Threads of their own: one that waits for its turn must not be one that the engine borrows meanwhile.
         std::thread::scope(|scope| {
-            for _ in 1..n_workers {
+            for _ in 1..self.n_workers {
                 scope.spawn(|| stream.work(control));
             }
             stream.work(control);
@@ -288,13 +344,11 @@ impl TiledRunner<'_> {
 }
 
 /// What the workers of one run share.
-struct Stream<'a> {
-    session: Arc<dyn Session>,
-    plan: &'a TilePlan,
-    wiring: &'a Wiring,
-    value_range: ValueRange,
+struct Stream<'a, 'g> {
+    pass: &'a RowPass<'a>,
+    gives_pixels: bool,
     input: Mutex<Input<'a>>,
-    output: Mutex<Output<'a>>,
+    output: Mutex<Output<'a, 'g>>,
     /// A row of tiles has been written, or the run is over.
     row_written: Condvar,
     stopped: AtomicBool,
@@ -306,8 +360,9 @@ struct Input<'a> {
     next_tile: usize,
 }
 
-struct Output<'a> {
-    sink: &'a mut dyn RowSink,
+struct Output<'a, 'g> {
+    sink: Option<&'a mut dyn RowSink>,
+    gathered: Option<&'a mut Gathered<'g>>,
     /// What the current row of tiles gives.
     strip: Strip,
     /// One row of it, pixel after pixel.
@@ -328,16 +383,18 @@ struct Placed {
     outputs: Vec<HostTensor>,
     /// Alpha of the whole input tile, where it is carried over.
     alpha: Option<Vec<f32>>,
+    /// Statistics of each run; empty where none are swept.
+    statistics: Vec<Vec<HostTensor>>,
 }
 
-impl Stream<'_> {
+impl Stream<'_, '_> {
     /// Takes tiles until none is left or the run is stopped.
     fn work(&self, control: &RunControl<'_>) {
         while !self.stopped.load(Ordering::Relaxed) {
             let (index, taken) = {
                 let mut input = lock(&self.input);
                 let index = input.next_tile;
-                if index >= self.plan.n_tiles() {
+                if index >= self.pass.plan.n_tiles() {
                     return;
                 }
                 input.next_tile += 1;
@@ -358,30 +415,32 @@ impl Stream<'_> {
 
     /// The pixels of a tile, `[planes, H, W]`. Reads on where they are not in memory yet.
     fn take(&self, input: &mut Input<'_>, index: usize) -> Result<Vec<f32>, ReadImageError> {
-        let tile_row = index / self.plan.n_columns();
-        let needed = self.plan.rows_fed(tile_row);
+        let tile_row = index / self.pass.plan.n_columns();
+        let needed = self.pass.plan.rows_fed(tile_row);
         // The last row of tiles may reach further up than the one before: its padding mirrors rows.
-        let last = self.plan.rows_fed(self.plan.n_tile_rows() - 1);
+        let last = self.pass.plan.rows_fed(self.pass.plan.n_tile_rows() - 1);
         let keep_from = needed.start.min(last.start);
         let Input { source, band, .. } = input;
         band.advance(&mut **source, keep_from, needed.end)?;
-        let rect = self.plan.tile(index).input;
+        let rect = self.pass.plan.tile(index).input;
         Ok(crop(
             band,
             &rect,
-            self.plan.request().fill,
-            self.value_range,
+            self.pass.plan.request().fill,
+            self.pass.value_range,
         ))
     }
 
     fn run_tile(&self, index: usize, mut planes: Vec<f32>) -> Result<Placed, RunTiledError> {
-        let input = self.plan.tile(index).input;
+        let tile = self.pass.plan.tile(index);
+        let input = tile.input;
         let n_pixels = input.height * input.width;
-        let wiring = self.wiring;
+        let wiring = self.pass.wiring;
         let dims = vec![1, wiring.fed, input.height, input.width];
         let n_colours = wiring.input.colour_planes() * n_pixels;
         let alpha = wiring.alpha_is_carried.then(|| planes.split_off(n_colours));
         let mut outputs = Vec::with_capacity(wiring.runs.len());
+        let mut statistics = Vec::new();
         for (position, run) in wiring.runs.iter().enumerate() {
             let is_last = position + 1 == wiring.runs.len();
             let fed = match run.from {
@@ -391,17 +450,26 @@ impl Stream<'_> {
                     planes[plane * n_pixels..(plane + 1) * n_pixels].repeat(wiring.fed)
                 }
             };
-            let result = self.session.run(&[HostTensor::new(dims.clone(), fed)]);
-            let output = result
+            let mut inputs = vec![HostTensor::new(dims.clone(), fed)];
+            if let Some(contract) = self.pass.contract {
+                let known = &self.pass.known[position];
+                inputs.extend(added_inputs(contract, self.pass.plan, &tile, known));
+            }
+            let result = self.pass.session.run(&inputs);
+            let mut given = result
                 .map_err(|source| RunTiledError::Tile {
                     index,
                     input,
                     source,
                 })?
-                .into_iter()
+                .into_iter();
+            let output = given
                 .next()
                 .expect("a session returns a tensor per graph output, and the runner has seen one");
-            let scale = self.plan.request().scale;
+            if self.pass.contract.is_some() {
+                statistics.push(given.collect());
+            }
+            let scale = self.pass.plan.request().scale;
             let expected = [1, wiring.given, input.height * scale, input.width * scale];
             if output.dims() != expected {
                 return Err(RunTiledError::OutputShape {
@@ -410,9 +478,15 @@ impl Stream<'_> {
                     scale,
                 });
             }
-            outputs.push(output);
+            if self.gives_pixels {
+                outputs.push(output);
+            }
         }
-        Ok(Placed { outputs, alpha })
+        Ok(Placed {
+            outputs,
+            alpha,
+            statistics,
+        })
     }
 
     /// Places what a tile gave, once its row of tiles has its turn, and writes the row when it is complete.
@@ -422,20 +496,28 @@ impl Stream<'_> {
         result: Option<Result<Placed, RunRowsError>>,
         control: &RunControl<'_>,
     ) {
-        let n_tiles = self.plan.n_tiles();
+        let (n_before, n_tiles) = (self.pass.n_before, self.pass.n_all);
         let mut output = lock(&self.output);
         let placed = match result {
             None => Err(RunTiledError::Interrupted {
-                n_done: output.n_done,
+                n_done: n_before + output.n_done,
                 n_tiles,
             }
             .into()),
             Some(Err(error)) => Err(error),
-            Some(Ok(placed)) => {
-                let tile_row = index / self.plan.n_columns();
-                let is_early = |output: &Output<'_>| {
+            Some(Ok(mut placed)) => {
+                if let Some(gathered) = &mut output.gathered {
+                    gathered.take(index, std::mem::take(&mut placed.statistics));
+                }
+                if !self.gives_pixels {
+                    output.n_done += 1;
+                    (control.progress)(n_before + output.n_done, n_tiles);
+                    return;
+                }
+                let tile_row = index / self.pass.plan.n_columns();
+                let is_early = |output: &Output<'_, '_>| {
                     output.tile_row < tile_row
-                        || (self.plan.ramp_px() > 0 && output.next_tile < index)
+                        || (self.pass.plan.ramp_px() > 0 && output.next_tile < index)
                 };
                 while is_early(&output) {
                     if self.stopped.load(Ordering::Relaxed) {
@@ -450,10 +532,10 @@ impl Stream<'_> {
                 output.next_tile = index + 1;
                 output.n_done += 1;
                 output.n_left -= 1;
-                if self.plan.ramp_px() > 0 {
+                if self.pass.plan.ramp_px() > 0 {
                     self.row_written.notify_all();
                 }
-                (control.progress)(output.n_done, n_tiles);
+                (control.progress)(n_before + output.n_done, n_tiles);
                 if output.n_left == 0 {
                     self.write_strip(&mut output)
                 } else {
@@ -475,8 +557,8 @@ impl Stream<'_> {
     }
 
     /// Puts what a tile gives to its place in the strip.
-    fn place(&self, output: &mut Output<'_>, index: usize, placed: &Placed) {
-        let (plan, range) = (self.plan, self.value_range);
+    fn place(&self, output: &mut Output<'_, '_>, index: usize, placed: &Placed) {
+        let (plan, range) = (self.pass.plan, self.pass.value_range);
         let scale = plan.request().scale;
         let (tile_row, column) = (index / plan.n_columns(), index % plan.n_columns());
         let (rows, columns) = (plan.rows_given(tile_row), plan.columns_given(column));
@@ -499,27 +581,27 @@ impl Stream<'_> {
             let shares = column_shares
                 .as_deref()
                 .map(|shares| (shares, plan.row_weight(tile_row, y)));
-            for (run, tensor) in self.wiring.runs.iter().zip(&placed.outputs) {
+            for (run, tensor) in self.pass.wiring.runs.iter().zip(&placed.outputs) {
                 let given = |plane: usize| {
                     let start = plane * tile_pixels + from;
                     &tensor.data()[start..start + width]
                 };
                 if run.is_mean {
                     let means = (0..width).map(|x| {
-                        let planes = 0..self.wiring.given;
+                        let planes = 0..self.pass.wiring.given;
                         let sum: f32 = planes.map(|plane| range.to_image(given(plane)[x])).sum();
-                        sum / self.wiring.given as f32
+                        sum / self.pass.wiring.given as f32
                     });
                     put(strip.row_mut(run.to, row, left), means, shares);
                     continue;
                 }
-                for plane in 0..self.wiring.given {
+                for plane in 0..self.pass.wiring.given {
                     let values = given(plane).iter().map(|v| range.to_image(*v));
                     put(strip.row_mut(run.to + plane, row, left), values, shares);
                 }
             }
             if let Some(carried) = &placed.alpha {
-                let plane = self.wiring.output.colour_planes();
+                let plane = self.pass.wiring.output.colour_planes();
                 let values = carried[from..from + width].iter();
                 let values = values.map(|v| range.to_image(*v));
                 put(strip.row_mut(plane, row, left), values, shares);
@@ -528,12 +610,13 @@ impl Stream<'_> {
     }
 
     /// Writes the rows that a row of tiles has completed, and lets the next one begin.
-    fn write_strip(&self, output: &mut Output<'_>) -> Result<(), RunRowsError> {
-        let format = self.wiring.output;
-        let complete = self.plan.rows_complete(output.tile_row) * self.plan.request().scale;
+    fn write_strip(&self, output: &mut Output<'_, '_>) -> Result<(), RunRowsError> {
+        let format = self.pass.wiring.output;
+        let complete =
+            self.pass.plan.rows_complete(output.tile_row) * self.pass.plan.request().scale;
         output
             .pixels
-            .resize(self.plan.output_px().width * format.planes(), 0.0);
+            .resize(self.pass.plan.output_px().width * format.planes(), 0.0);
         for row in output.strip.first_row()..complete {
             output.strip.copy_pixels(row, &mut output.pixels);
             if format.alpha == Alpha::Straight {
@@ -542,11 +625,13 @@ impl Stream<'_> {
                     .chunks_exact_mut(format.planes())
                     .for_each(divide);
             }
-            output.sink.write_row(&output.pixels)?;
+            if let Some(sink) = &mut output.sink {
+                sink.write_row(&output.pixels)?;
+            }
         }
         output.strip.drop_to(complete);
         output.tile_row += 1;
-        output.n_left = self.plan.n_columns();
+        output.n_left = self.pass.plan.n_columns();
         self.row_written.notify_all();
         Ok(())
     }

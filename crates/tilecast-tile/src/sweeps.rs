@@ -4,38 +4,61 @@
 //! [`tilecast_analysis::SweepContract`] says. Beside what a single run in tiles holds, there are the statistics of the image, of the
 //! tiles in flight, and of those that finished before an earlier one did.
 //!
+//! Where the halo makes most of a tile, the first sweeps are drafts: tiles of the same size with little halo, so fewer of them.
+//! Their statistics are a little off at the borders of tiles, by far less than what the first sweeps are off by anyway.
+//!
 //! Tiles are merged in their order, in float64, so the number of threads leaves no trace in the result.
+//!
+//! Reading order: [`SweptRunner`] (a model, bound) → [`SweepRun`] (sweep after sweep, over an image in memory or over rows) →
+//! `inject` (what a tile is fed beside its pixels) → `merge` (what its statistics become).
 
+mod inject;
 mod merge;
 
-use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tilecast_analysis::{SweepContract, WeightMap};
+use tilecast_analysis::SweepContract;
 use tilecast_exec::{Engine, HostTensor, Session, SessionOptions};
 use tilecast_onnx::Model;
 
 use crate::crop::crop_tile;
+use crate::image_file::{RowSink, RowSource};
 use crate::in_flight::{InFlight, Pass};
+use crate::measure::{StudiedModel, TileStudy};
 use crate::pixels::Pixels;
 use crate::session_cache::{InputDims, SessionCache};
-use crate::{PlanarImage, Rect, RunControl, RunTiledError, Size, Tile, TilePlan, ValueRange};
+use crate::stream::{RowPass, RunRowsError, Wiring};
+use crate::{PlanarImage, RunControl, RunTiledError, Size, TilePlan, TileRequest, ValueRange};
 
-use merge::{Merger, movement};
+pub(crate) use inject::{Known, added_inputs};
+pub(crate) use merge::Gathered;
+
+use inject::map_size;
+use merge::movement;
 
 /// How often all tiles are run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SweepCount {
-    /// This often, or as often as changes anything.
+    /// This often, or as often as changes anything; after one draft, where that is cheaper and the count leaves something
+    /// to gain.
     Exactly(NonZeroU32),
-    /// Until no statistic moved by more than this in two successive sweeps, relative to its size (a mean that goes with a
-    /// variance: relative to the spread), or as often as changes anything. One sweep that changes little is not
-    /// enough: what the first levels still move may reach the last ones later.
+    /// Drafts, where they are cheaper, until they move little; then until no statistic moved by more than this in two
+    /// successive sweeps, relative to its size (a mean that goes with a variance: relative to the spread), or as often as
+    /// changes anything. One sweep that changes little is not enough: what the first levels still move may reach the last
+    /// ones later.
     Auto {
         /// The largest movement, at least 0.
         tolerance: f64,
     },
+}
+
+impl SweepCount {
+    /// Most tiles that a run takes with statistics of so many levels, drafts among them.
+    #[must_use]
+    pub fn most_tiles(self, plan: &TilePlan, depth: usize) -> usize {
+        SweepSchedule::new(plan, self, depth).most_tiles()
+    }
 }
 
 /// The result of a run with swept statistics.
@@ -43,12 +66,37 @@ pub enum SweepCount {
 pub struct SweptImage {
     /// The image.
     pub image: PlanarImage,
-    /// Sweeps over all tiles.
+    /// How it came about.
+    pub facts: SweptFacts,
+}
+
+/// How often tiles were run, and what that came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweptFacts {
+    /// Sweeps over all tiles with little halo, before the others.
+    pub n_drafts: usize,
+    /// Sweeps over all tiles with the whole halo.
     pub n_sweeps: usize,
-    /// For each sweep from the second on: the largest movement of a statistic, relative to its size.
+    /// Tiles that were run in all of them.
+    pub n_tiles_run: usize,
+    /// For each sweep from the second on, drafts among them: the largest movement of a statistic, relative to its size.
     pub movements: Vec<f64>,
     /// Whether every statistic was that of the whole image in the last sweep, up to rounding.
     pub is_exact: bool,
+}
+
+impl SweptFacts {
+    /// Those of one run of all tiles with statistics of their own.
+    #[must_use]
+    pub fn unswept(plan: &TilePlan) -> Self {
+        Self {
+            n_drafts: 0,
+            n_sweeps: 1,
+            n_tiles_run: plan.n_tiles(),
+            movements: Vec::new(),
+            is_exact: plan.n_tiles() == 1,
+        }
+    }
 }
 
 /// A model whose inputs and outputs are not those of its contract.
@@ -145,31 +193,84 @@ impl<'a> SweptRunner<'a> {
     ) -> Result<Arc<dyn Session>, RunTiledError> {
         let tile_px = plan.tile_size();
         let dims: InputDims = [1, channels, tile_px.height, tile_px.width];
+        lock(&self.sessions)
+            .get_or_load(dims, || {
+                let options = self.session_options(tile_px, channels);
+                self.engine.load(&self.model, &options)
+            })
+            .map_err(|source| RunTiledError::Load { tile_px, source })
+    }
+
+    fn session_options(&self, tile_px: Size, channels: usize) -> SessionOptions {
+        let Size { height, width } = tile_px;
         let mut input_shapes = vec![
-            (self.image_input.clone(), dims.to_vec()),
+            (self.image_input.clone(), vec![1, channels, height, width]),
             (self.contract.switch.clone(), vec![1]),
         ];
         for map in &self.contract.weights {
-            let [height, width] = map_size(map, tile_px);
-            input_shapes.push((map.input.clone(), vec![1, 1, height, width]));
+            let [rows, columns] = map_size(map, tile_px);
+            input_shapes.push((map.input.clone(), vec![1, 1, rows, columns]));
         }
         for statistic in &self.contract.statistics {
             input_shapes.push((statistic.input.clone(), statistic.dims.clone()));
         }
-        let options = SessionOptions {
+        SessionOptions {
             input_shapes,
             ..SessionOptions::default()
+        }
+    }
+
+    /// Prepares tiles of two sizes, both multiples of the model's alignment, and runs the larger one. `channels` is how many
+    /// planes the network takes.
+    ///
+    /// # Errors
+    /// The engine cannot prepare or run the model.
+    pub fn study_tiles(
+        &self,
+        small: Size,
+        large: Size,
+        channels: usize,
+    ) -> Result<TileStudy, RunTiledError> {
+        let studied = StudiedModel {
+            load: &|tile_px| {
+                let options = self.session_options(tile_px, channels);
+                let loaded = self.engine.load(&self.model, &options);
+                loaded.map_err(|source| RunTiledError::Load { tile_px, source })
+            },
+            inputs: &|tile_px| {
+                let shapes = self.session_options(tile_px, channels).input_shapes;
+                let tensors = shapes.into_iter().map(|(_, dims)| {
+                    let n = dims.iter().product();
+                    HostTensor::new(dims, vec![0.5; n])
+                });
+                tensors.collect()
+            },
+            stored_bytes: self.model.stored_bytes(),
         };
-        lock(&self.sessions)
-            .get_or_load(dims, || self.engine.load(&self.model, &options))
-            .map_err(|source| RunTiledError::Load { tile_px, source })
+        studied.study(small, large)
+    }
+
+    /// Begins a run of `n_images` images that are fed by one plan: one, or as many as [`Wiring`] makes of a file.
+    ///
+    /// The sides of the plan's tiles must be multiples of the model's alignment period, which a plan of several tiles sees to;
+    /// an image that is a single tile needs no sweeps.
+    fn begin(&self, plan: &TilePlan, n_images: usize, count: SweepCount) -> SweepRun<'_> {
+        SweepRun {
+            runner: self,
+            schedule: SweepSchedule::new(plan, count, self.contract.depth),
+            known: (0..n_images).map(|_| Known::none(&self.contract)).collect(),
+            n_tiles_run: 0,
+        }
+    }
+
+    /// Begins a run over the rows of an image; see [`SweepRun::sweep_rows`].
+    #[must_use]
+    pub fn begin_rows(&self, plan: &TilePlan, wiring: &Wiring, count: SweepCount) -> SweepRun<'_> {
+        self.begin(plan, wiring.n_runs(), count)
     }
 
     /// Runs the model over the image, `count` times over all tiles. Values of the result are not clamped. The same image, plan
     /// and engine give the same bits on any number of threads.
-    ///
-    /// The sides of the plan's tiles must be multiples of the model's alignment period, which a plan of several tiles sees to;
-    /// an image that is a single tile needs no sweeps.
     ///
     /// # Errors
     /// See [`RunTiledError`]; of several failing tiles the first is reported.
@@ -180,32 +281,6 @@ impl<'a> SweptRunner<'a> {
         count: SweepCount,
         control: &RunControl<'_>,
     ) -> Result<SweptImage, RunTiledError> {
-        self.run_sweeps(image, plan, count, control, None)
-    }
-
-    /// As [`SweptRunner::run`], and shows the image after each sweep, with the number of that sweep.
-    ///
-    /// # Errors
-    /// As [`SweptRunner::run`].
-    pub fn run_shown(
-        &self,
-        image: &PlanarImage,
-        plan: &TilePlan,
-        count: SweepCount,
-        control: &RunControl<'_>,
-        show: &mut ShowSweep<'_>,
-    ) -> Result<SweptImage, RunTiledError> {
-        self.run_sweeps(image, plan, count, control, Some(show))
-    }
-
-    fn run_sweeps(
-        &self,
-        image: &PlanarImage,
-        plan: &TilePlan,
-        count: SweepCount,
-        control: &RunControl<'_>,
-        mut show: Option<&mut ShowSweep<'_>>,
-    ) -> Result<SweptImage, RunTiledError> {
         let planned = plan.request().image_px;
         if planned != image.size() {
             return Err(RunTiledError::WrongImage {
@@ -213,272 +288,297 @@ impl<'a> SweptRunner<'a> {
                 found: image.size(),
             });
         }
-        let session = self.session(plan, image.channels())?;
-        let depth = self.contract.depth;
-        let limit = match count {
-            SweepCount::Exactly(n) => (n.get() as usize).min(depth + 1),
-            SweepCount::Auto { .. } => depth + 1,
-        };
-        let mut known = Known::none(&self.contract);
+        let mut run = self.begin(plan, 1, count);
         let mut pixels = Pixels::default();
-        let mut movements: Vec<f64> = Vec::new();
-        let mut n_sweeps = 0;
-        while n_sweeps < limit {
-            let may_be_last = match count {
-                SweepCount::Exactly(_) => n_sweeps + 1 == limit,
-                SweepCount::Auto { .. } => n_sweeps >= FEWEST_FOR_AUTO - 1 || n_sweeps + 1 == limit,
-            };
-            let sweep = Sweep {
-                runner: self,
-                session: &*session,
-                image,
-                plan,
-                known: &known,
-                places_pixels: may_be_last || show.is_some(),
-            };
-            let pass = Pass {
-                plan,
-                n_workers: self.in_flight.workers(plan, &*session, control),
-                control,
-                n_before: n_sweeps * plan.n_tiles(),
-                n_all: limit * plan.n_tiles(),
-            };
-            let state = SweepState {
-                merger: Merger::new(&self.contract),
-                waiting: BTreeMap::new(),
-                pixels: std::mem::take(&mut pixels),
-            };
-            let state = pass.over(
-                state,
-                |index, tile| sweep.run_tile(index, tile),
-                |state, index, tile, outputs| sweep.take(state, index, tile, outputs),
-            )?;
-            pixels = state.pixels;
-            n_sweeps += 1;
-            let fresh = state.merger.finish(&self.contract, padding_ratio(plan));
-            if n_sweeps > 1 {
-                movements.push(movement(&self.contract, &known.values, &fresh, n_sweeps));
-            }
-            known.update(&self.contract, fresh, n_sweeps);
-            if let Some(show) = &mut show {
-                show(n_sweeps, &pixels.clone().into_image(image, plan));
-            }
-            if let SweepCount::Auto { tolerance } = count
-                && let [.., before, last] = movements[..]
-                && before <= tolerance
-                && last <= tolerance
-            {
-                break;
-            }
+        while let Some(next) = run.next_sweep() {
+            pixels = run.sweep_image(image, &next, pixels, control)?;
         }
         Ok(SweptImage {
             image: pixels.into_image(image, plan),
-            n_sweeps,
-            movements,
-            is_exact: n_sweeps > depth,
+            facts: run.facts(),
         })
     }
 }
 
-/// Sweeps after which two movements are known.
-const FEWEST_FOR_AUTO: usize = 3;
-
-/// Pixels of the padded image over those of a tile.
-fn padding_ratio(plan: &TilePlan) -> f64 {
-    let (padded, tile) = (plan.padded_px(), plan.tile_size());
-    (padded.height as f64 * padded.width as f64) / (tile.height as f64 * tile.width as f64)
-}
-
-/// What is known of the statistics of the image.
-struct Known {
-    /// In float64, in the order of the contract.
-    values: Vec<Vec<f64>>,
-    /// The inputs of the model behind its weight maps.
-    tensors: Vec<HostTensor>,
-    /// 0 before the first sweep, 1 after it.
-    switch: HostTensor,
-}
-
-impl Known {
-    fn none(contract: &SweepContract) -> Self {
-        let values: Vec<Vec<f64>> = contract
-            .statistics
-            .iter()
-            .map(|s| vec![0.0; s.dims.iter().product()])
-            .collect();
-        Self {
-            tensors: tensors(contract, &values),
-            values,
-            switch: HostTensor::new(vec![1], vec![0.0]),
-        }
-    }
-
-    /// Takes over what the sweep of this number merged, apart from what was exact before it.
-    fn update(&mut self, contract: &SweepContract, fresh: Vec<Vec<f64>>, n_sweeps: usize) {
-        for ((known, fresh), statistic) in
-            self.values.iter_mut().zip(fresh).zip(&contract.statistics)
-        {
-            if statistic.level >= n_sweeps {
-                *known = fresh;
-            }
-        }
-        self.tensors = tensors(contract, &self.values);
-        self.switch = HostTensor::new(vec![1], vec![1.0]);
-    }
-}
-
-fn tensors(contract: &SweepContract, values: &[Vec<f64>]) -> Vec<HostTensor> {
-    contract
-        .statistics
-        .iter()
-        .zip(values)
-        .map(|(s, v)| HostTensor::new(s.dims.clone(), v.iter().map(|&v| v as f32).collect()))
-        .collect()
-}
-
-/// Sees the image after a sweep of this number, which counts from 1.
-pub type ShowSweep<'a> = dyn FnMut(usize, &PlanarImage) + 'a;
-
-/// What the workers of one sweep share.
-struct Sweep<'a> {
+/// A run in the making, sweep after sweep.
+#[derive(Debug)]
+pub struct SweepRun<'a> {
     runner: &'a SweptRunner<'a>,
-    session: &'a dyn Session,
-    image: &'a PlanarImage,
-    plan: &'a TilePlan,
-    known: &'a Known,
-    places_pixels: bool,
+    schedule: SweepSchedule,
+    /// One per image.
+    known: Vec<Known>,
+    n_tiles_run: usize,
 }
 
-/// What the workers of one sweep write.
-struct SweepState {
-    merger: Merger,
-    /// Statistics of tiles that finished before an earlier one.
-    waiting: BTreeMap<usize, Vec<HostTensor>>,
-    pixels: Pixels,
+/// What the next sweep is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NextSweep {
+    /// Its tiles.
+    pub plan: TilePlan,
+    /// Whether its tiles have little halo, so that what they give is no image.
+    pub is_draft: bool,
+    /// Whether it can turn out to be the last, whose pixels are the result. [`SweepRun::is_done`] tells afterwards.
+    pub may_be_last: bool,
 }
 
-impl Sweep<'_> {
-    fn run_tile(&self, index: usize, tile: &Tile) -> Result<Vec<HostTensor>, RunTiledError> {
-        let contract = &self.runner.contract;
-        let image = crop_tile(self.image, self.plan, tile, self.runner.value_range);
-        let core = self.whole_core(tile);
-        let mut inputs = vec![image, self.known.switch.clone()];
-        inputs.extend(contract.weights.iter().map(|map| weights(map, tile, core)));
-        inputs.extend(self.known.tensors.iter().cloned());
-        self.session
-            .run(&inputs)
-            .map_err(|source| RunTiledError::Tile {
-                index,
-                input: tile.input,
-                source,
-            })
+impl SweepRun<'_> {
+    /// The next sweep, until the run is done.
+    #[must_use]
+    pub fn next_sweep(&self) -> Option<NextSweep> {
+        self.schedule.next()
     }
 
-    /// The core with the padding behind it: the whole-image run takes statistics of that too.
-    fn whole_core(&self, tile: &Tile) -> Rect {
-        let (image, padded) = (self.image.size(), self.plan.padded_px());
-        let mut core = tile.core;
-        if core.bottom() == image.height {
-            core.height = padded.height - core.top;
-        }
-        if core.right() == image.width {
-            core.width = padded.width - core.left;
-        }
-        core
+    /// Whether the last sweep was the last one.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.schedule.next().is_none()
     }
 
-    /// Merges the statistics of a tile, as soon as those of all tiles before it are merged, and keeps its pixels.
-    fn take(
-        &self,
-        state: &mut SweepState,
-        index: usize,
-        tile: &Tile,
-        mut outputs: Vec<HostTensor>,
-    ) -> Result<(), RunTiledError> {
-        let statistics = outputs.split_off(1);
-        if self.places_pixels {
-            let (plan, range) = (self.plan, self.runner.value_range);
-            let planes = self.image.channels();
-            state.pixels.place(plan, planes, tile, &outputs[0], range)?;
+    /// What was done so far.
+    #[must_use]
+    pub fn facts(&self) -> SweptFacts {
+        let SweepSchedule {
+            n_drafts, n_sweeps, ..
+        } = self.schedule;
+        SweptFacts {
+            n_drafts,
+            n_sweeps,
+            n_tiles_run: self.n_tiles_run,
+            movements: self.schedule.movements.clone(),
+            is_exact: n_sweeps > self.schedule.depth,
         }
-        state.waiting.insert(index, statistics);
-        while let Some(statistics) = state.waiting.remove(&state.merger.n_merged()) {
-            let core = self.whole_core(&self.plan.tile(state.merger.n_merged()));
-            let weight = core.height as f64 * core.width as f64;
-            let contract = &self.runner.contract;
-            state.merger.add(contract, &statistics, weight);
-        }
+    }
+
+    /// One sweep over the rows of `source`, from the first on, with as many tiles at the same time as the control allows.
+    /// Rows of the result go to `sink`; without one the sweep takes statistics only. Results have the bits that
+    /// [`SweptRunner::run`] gives for the same plan.
+    ///
+    /// # Errors
+    /// See [`RunRowsError`]; of several failures that of the first tile is reported.
+    ///
+    /// # Panics
+    /// The run is done.
+    pub fn sweep_rows(
+        &mut self,
+        source: &mut dyn RowSource,
+        sink: Option<&mut dyn RowSink>,
+        wiring: &Wiring,
+        control: &RunControl<'_>,
+    ) -> Result<(), RunRowsError> {
+        let next = self.next_sweep().expect("the run is not done");
+        let runner = self.runner;
+        let session = runner.session(&next.plan, wiring.fed())?;
+        let pass = RowPass {
+            n_workers: runner.in_flight.workers(&next.plan, &*session, control),
+            session,
+            plan: &next.plan,
+            wiring,
+            value_range: runner.value_range,
+            contract: Some(&runner.contract),
+            known: &self.known,
+            n_before: self.n_tiles_run,
+            n_all: self.schedule.most_tiles(),
+        };
+        let mut gathered = Gathered::new(&runner.contract, &next.plan, self.known.len());
+        let sink = sink.map(|sink| sink as &mut dyn RowSink);
+        pass.over(source, sink, Some(&mut gathered), control)?;
+        self.absorb(&next, gathered.finish());
         Ok(())
     }
-}
 
-/// Rows and columns of a weight map for a tile of this size.
-fn map_size(map: &WeightMap, tile: Size) -> [usize; 2] {
-    let along = |side: usize, length: usize| length * map.positions[side] / map.pixels[side];
-    [along(0, tile.height), along(1, tile.width)]
-}
-
-/// The weight map of a tile: positions outside of the core count nothing, and the mean over all is 1.
-fn weights(map: &WeightMap, tile: &Tile, core: Rect) -> HostTensor {
-    let Rect { height, width, .. } = tile.input;
-    let [n_rows, n_columns] = map_size(map, Size { height, width });
-    let at = |side: usize, pixel: usize| pixel * map.positions[side] / map.pixels[side];
-    let top = at(0, core.top - tile.input.top);
-    let bottom = at(0, core.bottom() - tile.input.top);
-    let left = at(1, core.left - tile.input.left);
-    let right = at(1, core.right() - tile.input.left);
-    let inside = (bottom - top) * (right - left);
-    let weight = (n_rows * n_columns) as f32 / inside.max(1) as f32;
-    let mut values = vec![0.0; n_rows * n_columns];
-    for row in top..bottom {
-        values[row * n_columns + left..row * n_columns + right].fill(weight);
+    /// One sweep over an image in memory.
+    fn sweep_image(
+        &mut self,
+        image: &PlanarImage,
+        next: &NextSweep,
+        pixels: Pixels,
+        control: &RunControl<'_>,
+    ) -> Result<Pixels, RunTiledError> {
+        let (runner, plan, known) = (self.runner, &next.plan, &self.known[0]);
+        let (contract, range) = (&runner.contract, runner.value_range);
+        let session = runner.session(plan, image.channels())?;
+        let pass = Pass {
+            plan,
+            n_workers: runner.in_flight.workers(plan, &*session, control),
+            control,
+            n_before: self.n_tiles_run,
+            n_all: self.schedule.most_tiles(),
+        };
+        let state = (Gathered::new(contract, plan, 1), pixels);
+        let (gathered, pixels) = pass.over(
+            state,
+            |index, tile| {
+                let mut inputs = vec![crop_tile(image, plan, tile, range)];
+                inputs.extend(added_inputs(contract, plan, tile, known));
+                session.run(&inputs).map_err(|source| RunTiledError::Tile {
+                    index,
+                    input: tile.input,
+                    source,
+                })
+            },
+            |(gathered, pixels), index, tile, mut outputs| {
+                let statistics = outputs.split_off(1);
+                if next.may_be_last {
+                    pixels.place(plan, image.channels(), tile, &outputs[0], range)?;
+                }
+                gathered.take(index, vec![statistics]);
+                Ok(())
+            },
+        )?;
+        self.absorb(next, gathered.finish());
+        Ok(pixels)
     }
-    HostTensor::new(vec![1, 1, n_rows, n_columns], values)
+
+    /// Takes over the statistics, image by image, that a sweep gathered.
+    fn absorb(&mut self, next: &NextSweep, fresh: Vec<Vec<Vec<f64>>>) {
+        let contract = &self.runner.contract;
+        // What is exact before it, if it has the whole halo.
+        let n_sweeps = self.schedule.n_sweeps + usize::from(!next.is_draft);
+        let moved = self.known.iter().zip(&fresh);
+        let moved = moved.map(|(known, fresh)| movement(contract, &known.values, fresh, n_sweeps));
+        self.schedule.advance(next, moved.fold(0.0, f64::max));
+        self.n_tiles_run += next.plan.n_tiles();
+        for (known, fresh) in self.known.iter_mut().zip(fresh) {
+            known.update(contract, fresh, n_sweeps);
+        }
+    }
+}
+
+/// Which sweeps are made.
+#[derive(Clone, Debug)]
+struct SweepSchedule {
+    plan: TilePlan,
+    /// Tiles of the same size with little halo, where there are by far fewer of them.
+    draft: Option<TilePlan>,
+    count: SweepCount,
+    depth: usize,
+    n_drafts: usize,
+    n_sweeps: usize,
+    movements: Vec<f64>,
+}
+
+/// The halo of drafts, as a share of the whole one.
+const DRAFT_HALO: usize = 6;
+
+/// Drafts are made where they take no more than this share of the tiles.
+const DRAFT_TILES: (usize, usize) = (3, 4);
+
+/// Statistics with fewer levels are exact after as many sweeps as drafts would save.
+const LEAST_DEPTH_FOR_DRAFTS: usize = 3;
+
+/// `Auto` ends drafts at so many times its tolerance: what is left is for the whole halo.
+const DRAFT_TOLERANCE: f64 = 10.0;
+
+impl SweepSchedule {
+    fn new(plan: &TilePlan, count: SweepCount, depth: usize) -> Self {
+        let gains = match count {
+            SweepCount::Exactly(n) => (2..=depth).contains(&(n.get() as usize)),
+            SweepCount::Auto { .. } => true,
+        };
+        let draft = if gains { draft_plan(plan, depth) } else { None };
+        Self {
+            plan: *plan,
+            draft,
+            count,
+            depth,
+            n_drafts: 0,
+            n_sweeps: 0,
+            movements: Vec::new(),
+        }
+    }
+
+    /// Most drafts and most sweeps.
+    fn limits(&self) -> (usize, usize) {
+        let (drafts, sweeps) = match self.count {
+            SweepCount::Exactly(n) => (1, (n.get() as usize).min(self.depth + 1)),
+            SweepCount::Auto { .. } => (self.depth, self.depth + 1),
+        };
+        (if self.draft.is_some() { drafts } else { 0 }, sweeps)
+    }
+
+    fn most_tiles(&self) -> usize {
+        let (drafts, sweeps) = self.limits();
+        let of_draft = self.draft.map_or(0, |draft| draft.n_tiles());
+        drafts * of_draft + sweeps * self.plan.n_tiles()
+    }
+
+    fn next(&self) -> Option<NextSweep> {
+        let (most_drafts, most_sweeps) = self.limits();
+        if let Some(plan) = self.draft
+            && self.n_sweeps == 0
+            && self.n_drafts < most_drafts
+            && self.drafts_pay()
+        {
+            return Some(NextSweep {
+                plan,
+                is_draft: true,
+                may_be_last: false,
+            });
+        }
+        let is_quiet = |movement: Option<&f64>| match self.count {
+            SweepCount::Exactly(_) => false,
+            SweepCount::Auto { tolerance } => movement.is_some_and(|m| *m <= tolerance),
+        };
+        let mut latest = self.movements.iter().rev();
+        let (last, before) = (latest.next(), latest.next());
+        let has_settled = self.n_sweeps >= 2 && is_quiet(last) && is_quiet(before);
+        (self.n_sweeps < most_sweeps && !has_settled).then(|| NextSweep {
+            plan: self.plan,
+            is_draft: false,
+            may_be_last: self.n_sweeps + 1 == most_sweeps || (self.n_sweeps >= 1 && is_quiet(last)),
+        })
+    }
+
+    /// Whether one more draft comes nearer: not once they move little, or move more than before.
+    fn drafts_pay(&self) -> bool {
+        let enough = match self.count {
+            SweepCount::Exactly(_) => 0.0,
+            SweepCount::Auto { tolerance } => DRAFT_TOLERANCE * tolerance,
+        };
+        match self.movements[..] {
+            [] => true,
+            [last] => last > enough,
+            [.., before, last] => last > enough && last < before,
+        }
+    }
+
+    fn advance(&mut self, next: &NextSweep, movement: f64) {
+        if self.n_drafts + self.n_sweeps > 0 {
+            self.movements.push(movement);
+        }
+        if next.is_draft {
+            self.n_drafts += 1;
+        } else {
+            self.n_sweeps += 1;
+        }
+    }
+}
+
+/// Halo of the drafts for tiles with a halo of `halo_px`, pixels; `None` for statistics of so few levels that drafts save
+/// nothing.
+#[must_use]
+pub fn draft_halo_px(halo_px: usize, alignment_px: usize, depth: usize) -> Option<usize> {
+    let halo_px = halo_px
+        .div_ceil(DRAFT_HALO)
+        .checked_next_multiple_of(alignment_px.max(1))?;
+    (depth >= LEAST_DEPTH_FOR_DRAFTS).then_some(halo_px)
+}
+
+/// The plan of drafts for an image, where they are worth it.
+fn draft_plan(plan: &TilePlan, depth: usize) -> Option<TilePlan> {
+    let request = *plan.request();
+    let halo_px = draft_halo_px(request.halo_px?, request.alignment_px, depth)?;
+    let request = TileRequest {
+        halo_px: Some(halo_px),
+        ..request
+    };
+    let draft = TilePlan::with_tile_size(&request, Some(plan.tile_size())).ok()?;
+    let (part, of) = DRAFT_TILES;
+    let pays = draft.n_tiles() * of <= plan.n_tiles() * part;
+    (pays && draft.tile_size() == plan.tile_size()).then_some(draft)
 }
 
 /// The state behind a lock; a worker that panicked takes the whole run with it, so what it left is never looked at.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_are_zero_outside_of_the_core_and_one_in_the_mean() {
-        let tile = Tile {
-            input: Rect {
-                top: 64,
-                left: 0,
-                height: 32,
-                width: 48,
-            },
-            core: Rect {
-                top: 72,
-                left: 0,
-                height: 8,
-                width: 40,
-            },
-        };
-        for (positions, pixels, n) in [
-            ([1, 1], [1, 1], 1),
-            ([1, 1], [8, 8], 8),
-            ([2, 2], [1, 1], 1),
-        ] {
-            let map = WeightMap {
-                input: "w".into(),
-                positions,
-                pixels,
-            };
-            let made = weights(&map, &tile, tile.core);
-            let [rows, columns] = [32 * positions[0] / n, 48 * positions[0] / n];
-            assert_eq!(made.dims(), [1, 1, rows, columns]);
-            let n_inside = made.data().iter().filter(|&&v| v > 0.0).count();
-            assert_eq!(n_inside, rows / 4 * (columns * 5 / 6));
-            let mean =
-                made.data().iter().map(|&v| f64::from(v)).sum::<f64>() / made.data().len() as f64;
-            assert!((mean - 1.0).abs() < 1e-6, "{mean}");
-        }
-    }
 }

@@ -14,8 +14,8 @@ use tilecast_metrics::{
 };
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_tile::{
-    Comparison, PlanarImage, RunControl, Size, TilePlan, ValueRange, Values, compare_images,
-    read_image_size,
+    Comparison, PlanarImage, RunControl, Size, SweptFacts, TilePlan, ValueRange, Values,
+    compare_images, read_image_size,
 };
 
 use crate::context::{Context, Event};
@@ -70,12 +70,10 @@ impl CompareOptions<'_> {
         Ok((differs || !is_same).then_some(whole))
     }
 
-    /// Most times that all tiles of a plan are run. A whole image is one tile and run once.
-    fn most_sweeps(&self, plan: &TilePlan) -> usize {
-        match self.sweeping {
-            Some(sweeping) if plan.n_tiles() > 1 => sweeping.limit(),
-            _ => 1,
-        }
+    /// Most tiles that are run for a plan, over all sweeps.
+    fn most_tiles(&self, plan: &TilePlan) -> usize {
+        self.sweeping
+            .map_or_else(|| plan.n_tiles(), |sweeping| sweeping.most_tiles(plan))
     }
 
     /// Two neighbours that are compared where both have pixels. With swept statistics a tile alone is not what it is among
@@ -114,10 +112,8 @@ pub(crate) struct ImageComparison {
     pub(crate) size_px: [usize; 2],
     /// Number of tiles.
     pub(crate) n_tiles: usize,
-    /// How often the reference ran all tiles.
-    pub(crate) n_sweeps: usize,
-    /// Whether it had the statistics of the whole image in the last sweep.
-    pub(crate) statistics_exact: bool,
+    /// How often the reference ran all tiles, and whether it had the statistics of the whole image in the last sweep.
+    pub(crate) swept: SweptFacts,
     /// Reference tiled against reference whole; `None` where these are the same run.
     pub(crate) tiling: Option<SquaredError>,
     /// One score per candidate.
@@ -271,7 +267,7 @@ pub(crate) fn count_tiles(
             .map_err(|f| f.about(image.path.display()))?;
         let whole = usize::from(options.whole_plan(size, &plan)?.is_some());
         let pair = options.line_pair(&plan).map_or(0, |_| 2);
-        total += (plan.n_tiles() * options.most_sweeps(&plan) + pair) * (1 + n_candidates) + whole;
+        total += (options.most_tiles(&plan) + pair) * (1 + n_candidates) + whole;
     }
     Ok(total)
 }
@@ -290,8 +286,7 @@ fn compare_sample(
     let run = |runner: &ImageRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan, options);
     let TiledImage {
         image: expected,
-        n_sweeps,
-        statistics_exact,
+        swept,
     } = run(reference, &plan)?;
     let lines = TileLines::of(&plan);
     let looks_at_lines = options.looks.is_some() && plan.n_tiles() > 1;
@@ -381,8 +376,7 @@ fn compare_sample(
         name: sample.name.clone(),
         size_px: [size.height, size.width],
         n_tiles: plan.n_tiles(),
-        n_sweeps,
-        statistics_exact,
+        swept,
         tiling,
         scores,
     })
@@ -430,8 +424,8 @@ impl TileCounter<'_> {
             max_workers: None,
         };
         let tiled = runner.run(image, plan, &control)?;
-        // Sweeps that were counted and turned out not to be needed.
-        let skipped = options.most_sweeps(plan).saturating_sub(tiled.n_sweeps) * plan.n_tiles();
+        // Tiles that were counted and turned out not to be needed.
+        let skipped = options.most_tiles(plan) - tiled.swept.n_tiles_run;
         self.done.fetch_add(skipped, Ordering::Relaxed);
         Ok(tiled)
     }
@@ -514,8 +508,13 @@ mod tests {
             name: error.to_string(),
             size_px: [1, 1],
             n_tiles: 1,
-            n_sweeps: 1,
-            statistics_exact: true,
+            swept: SweptFacts {
+                n_drafts: 0,
+                n_sweeps: 1,
+                n_tiles_run: 1,
+                movements: Vec::new(),
+                is_exact: true,
+            },
             tiling: None,
             scores: vec![ImageScore {
                 difference,

@@ -194,7 +194,7 @@ impl TilingFacts {
         window: Option<&WindowFacts>,
         images: &[ImageComparison],
     ) -> Self {
-        let exact = images.iter().all(|i| i.statistics_exact);
+        let exact = images.iter().all(|i| i.swept.is_exact);
         Self {
             tile: tile_px,
             halo_px: analysis.halo_px,
@@ -211,7 +211,8 @@ impl TilingFacts {
             },
             local_window: window.cloned(),
             sweeps: sweeping.map(|sweeping| SweepReport {
-                most: images.iter().map(|i| i.n_sweeps).max().unwrap_or(0),
+                most: images.iter().map(|i| i.swept.n_sweeps).max().unwrap_or(0),
+                most_drafts: images.iter().map(|i| i.swept.n_drafts).max().unwrap_or(0),
                 facts: sweeping.facts().clone(),
             }),
             error: TilingError::of(images),
@@ -224,6 +225,8 @@ impl TilingFacts {
 pub struct SweepReport {
     /// Most sweeps over all tiles that the FP32 model took on an image.
     pub most: usize,
+    /// Most sweeps with little halo before them.
+    pub most_drafts: usize,
     /// What is swept.
     #[serde(flatten)]
     pub facts: SweepFacts,

@@ -7,7 +7,7 @@ use tilecast_exec::Engine;
 use tilecast_onnx::Model;
 use tilecast_passes::{Decline, SweptModel, cut_statistics};
 use tilecast_tile::{
-    PlanarImage, RunControl, SweepCount, SweptRunner, TilePlan, TiledRunner, ValueRange,
+    PlanarImage, RunControl, SweepCount, SweptFacts, SweptRunner, TilePlan, TiledRunner, ValueRange,
 };
 
 use crate::recipe::Sweeps;
@@ -93,13 +93,39 @@ impl Sweeping {
         &self.facts
     }
 
-    /// Most sweeps that an image takes.
-    pub(crate) fn limit(&self) -> usize {
-        let enough = self.facts.depth + 1;
-        match self.count {
-            SweepCount::Exactly(n) => enough.min(n.get() as usize),
-            SweepCount::Auto { .. } => enough,
+    /// How often tiles are swept.
+    pub(crate) fn count(&self) -> SweepCount {
+        self.count
+    }
+
+    /// Most tiles that an image takes, over all sweeps.
+    pub(crate) fn most_tiles(&self, plan: &TilePlan) -> usize {
+        match plan.n_tiles() {
+            1 => 1,
+            _ => self.count.most_tiles(plan, self.facts.depth),
         }
+    }
+
+    /// The model with its statistics as inputs and outputs, bound to an engine, and nodes whose statistics stay those of the
+    /// tile although they look sweepable.
+    ///
+    /// # Errors
+    /// The statistics cannot be cut out of it.
+    pub(crate) fn runner<'e>(
+        &self,
+        engine: &'e dyn Engine,
+        model: &Model,
+        value_range: ValueRange,
+    ) -> Result<(SweptRunner<'e>, Vec<Decline>), Failure> {
+        let SweptModel {
+            model,
+            contract,
+            declined,
+            ..
+        } = cut_statistics(model, self.alignment_px)?;
+        let runner = SweptRunner::new(engine, model, contract, value_range)
+            .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?;
+        Ok((runner, declined))
     }
 }
 
@@ -139,9 +165,7 @@ impl ImageRunner<'_> {
 pub(crate) struct TiledImage {
     pub(crate) image: PlanarImage,
     /// How often all tiles were run.
-    pub(crate) n_sweeps: usize,
-    /// Whether every swept statistic was that of the whole image in the last sweep.
-    pub(crate) statistics_exact: bool,
+    pub(crate) swept: SweptFacts,
 }
 
 impl<'a> ImageRunner<'a> {
@@ -164,25 +188,12 @@ impl<'a> ImageRunner<'a> {
                 declined: Vec::new(),
             });
         };
-        let SweptModel {
-            model,
-            contract,
-            declined,
-            ..
-        } = cut_statistics(model, sweeping.alignment_px)?;
-        let runner = SweptRunner::new(engine, model, contract, value_range)
-            .map_err(|e| Failure::new(FailureKind::Internal, e.to_string()))?
-            .with_memory_limit(memory_bytes);
+        let (runner, declined) = sweeping.runner(engine, model, value_range)?;
         Ok(Self {
             tiled,
-            swept: Some((runner, sweeping.count)),
+            swept: Some((runner.with_memory_limit(memory_bytes), sweeping.count)),
             declined,
         })
-    }
-
-    /// Planes of an image that the network takes.
-    pub(crate) fn network_planes(&self) -> usize {
-        self.tiled.network_planes()
     }
 
     /// Nodes whose statistics stay those of the tile although they look sweepable, and why.
@@ -205,14 +216,12 @@ impl<'a> ImageRunner<'a> {
                 let swept = runner.run(image, plan, *count, control)?;
                 Ok(TiledImage {
                     image: swept.image,
-                    n_sweeps: swept.n_sweeps,
-                    statistics_exact: swept.is_exact,
+                    swept: swept.facts,
                 })
             }
             _ => Ok(TiledImage {
                 image: self.tiled.run(image, plan, control)?,
-                n_sweeps: 1,
-                statistics_exact: plan.n_tiles() == 1,
+                swept: SweptFacts::unswept(plan),
             }),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tilecast_tile::{
-    ChosenTiles, ProcessMemory, Size, TileChoice, TileMemory, TilePlan, TileStudy, TiledRunner,
+    ChosenTiles, ProcessMemory, RunTiledError, Size, TileChoice, TileMemory, TilePlan, TileStudy,
 };
 
 use crate::Failure;
@@ -44,12 +44,12 @@ pub(crate) struct ImageMemory {
 }
 
 impl<'a> Tiler<'a> {
-    /// Studies a model; runs one small tile.
+    /// Studies a model by tiles of two sizes; runs the second.
     ///
     /// # Errors
     /// The engine cannot prepare or run the model.
     pub(crate) fn new(
-        runner: &TiledRunner<'_>,
+        study: impl FnOnce(Size, Size) -> Result<TileStudy, RunTiledError>,
         geometry: &'a Geometry,
         cx: &Context<'_>,
     ) -> Result<Self, Failure> {
@@ -81,7 +81,7 @@ impl<'a> Tiler<'a> {
             Some(fixed_px) => (fixed_px, fixed_px),
             None => (small, large),
         };
-        let study = runner.study_tiles(small, large)?;
+        let study = study(small, large)?;
         cx.emit(&Event::Finished {
             stage,
             seconds: start.elapsed().as_secs_f64(),

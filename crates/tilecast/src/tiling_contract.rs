@@ -113,6 +113,8 @@ pub struct ContractError {
     pub images: usize,
     /// Most sweeps over all tiles that an image took.
     pub sweeps: usize,
+    /// Most drafts that it took before them.
+    pub drafts: usize,
 }
 
 /// Pixels of context on each side.
@@ -167,6 +169,8 @@ pub struct SweptArtifact {
     pub contract: SweepContract,
     /// Sweeps over all tiles after which the last one computed with exact statistics.
     pub exact_after: usize,
+    /// Halo of drafts, pixels; null where they save nothing.
+    pub draft_halo_px: Option<usize>,
     /// Movement of the statistics below which two successive sweeps may be the last ones.
     pub tolerance: f64,
     /// Nodes whose statistics stay those of the tile, and why.
@@ -260,7 +264,7 @@ impl ImagePort {
 
 impl ContractError {
     /// What the report states of tiling alone.
-    pub(crate) fn of(error: &TilingError, tile: Size, sweeps: usize) -> Self {
+    pub(crate) fn of(error: &TilingError, tile: Size, sweeps: usize, drafts: usize) -> Self {
         Self {
             tile_px: tile.into(),
             psnr_mean_db: error.psnr_db.map(|p| p.mean),
@@ -268,6 +272,7 @@ impl ContractError {
             max_abs: error.max_abs,
             images: error.images,
             sweeps,
+            drafts,
         }
     }
 }

@@ -8,7 +8,6 @@ pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod plan;
 pub(crate) mod run;
-mod run_swept;
 pub(crate) mod sensitivity;
 pub(crate) mod simplify;
 pub(crate) mod verify;

@@ -120,8 +120,8 @@ fn check(setting: &Setting, tile_px: usize, least: &[(usize, f64)]) {
         .iter()
         .map(|&(n, _)| {
             let swept = setting.run(tile_px, exactly(n));
-            assert_eq!(swept.n_sweeps, n);
-            assert_eq!(swept.is_exact, n > setting.depth());
+            assert_eq!(swept.facts.n_sweeps, n);
+            assert_eq!(swept.facts.is_exact, n > setting.depth());
             (n, psnr_db(&whole, &swept.image))
         })
         .collect();
@@ -202,6 +202,7 @@ fn attention_among_channels_is_exact_after_as_many_sweeps_as_levels() {
 
 #[test]
 fn auto_stops_when_nothing_moves_any_more() {
+    // The halo is a tenth of the tile: drafts would save too little.
     let setting = Setting::new(
         "models/statistics/group-norm.onnx",
         "02-s25-300x260.png",
@@ -209,14 +210,46 @@ fn auto_stops_when_nothing_moves_any_more() {
         Some((8, 1)),
     );
     let patient = setting.run(80, SweepCount::Auto { tolerance: 0.0 });
-    assert_eq!((patient.n_sweeps, patient.is_exact), (8, true));
     let same = setting.run(80, exactly(8));
-    assert!(same.image == patient.image && same.movements == patient.movements);
+    assert!(same.image == patient.image && same.facts == patient.facts);
+    let facts = patient.facts;
+    assert_eq!(
+        (facts.n_drafts, facts.n_sweeps, facts.is_exact),
+        (0, 8, true)
+    );
     // More sweeps than change anything are not made.
-    assert_eq!(setting.run(80, exactly(50)).n_sweeps, 8);
+    assert_eq!(setting.run(80, exactly(50)).facts.n_sweeps, 8);
     let hasty = setting.run(80, SweepCount::Auto { tolerance: 1e9 });
-    assert_eq!((hasty.n_sweeps, hasty.is_exact), (3, false));
+    assert_eq!((hasty.facts.n_sweeps, hasty.facts.is_exact), (3, false));
     assert!(hasty.image == setting.run(80, exactly(3)).image);
+}
+
+#[test]
+fn drafts_come_nearer_for_less() {
+    let setting = Setting::new(
+        "models/nafnet-denoise.onnx",
+        "24-s25-1024x1024.png",
+        [448, 448],
+        None,
+    );
+    let whole = setting.whole();
+    let n_tiles = setting.plan(Some(256)).n_tiles();
+    let two = setting.run(256, exactly(2));
+    assert_eq!((two.facts.n_drafts, two.facts.n_sweeps), (1, 2));
+    // One draft takes at most three quarters of the tiles.
+    assert!(two.facts.n_tiles_run > 2 * n_tiles);
+    assert!(4 * (two.facts.n_tiles_run - 2 * n_tiles) <= 3 * n_tiles);
+    assert!(psnr_db(&whole, &two.image) >= 65.0);
+    // What a count makes exact needs no drafts.
+    let all = setting.depth() + 1;
+    let auto = setting.run(256, SweepCount::Auto { tolerance: 1e-3 });
+    assert!(auto.facts.n_drafts > 1 && auto.facts.n_sweeps >= 2);
+    assert!(auto.facts.n_tiles_run < all * n_tiles);
+    let [.., before, last] = auto.facts.movements[..] else {
+        panic!("no movements")
+    };
+    assert!(before <= 1e-3 && last <= 1e-3, "{before} {last}");
+    assert!(psnr_db(&whole, &auto.image) >= 85.0);
 }
 
 #[test]
@@ -233,7 +266,7 @@ fn threads_leave_no_trace() {
         pool.install(|| setting.run(80, exactly(3)))
     };
     let (one, five) = (run(1), run(5));
-    assert!(one.image == five.image && one.movements == five.movements);
+    assert!(one.image == five.image && one.facts == five.facts);
 }
 
 #[test]

@@ -165,8 +165,8 @@ impl Application {
         value.as_str().unwrap()
     }
 
-    fn axes(&self, image: &PlanarImage, tile: Size) -> [Axis; 2] {
-        let (halo, alignment) = (self.number("halo_px"), self.number("alignment_px"));
+    fn axes(&self, image: &PlanarImage, tile: Size, halo: usize) -> [Axis; 2] {
+        let alignment = self.number("alignment_px");
         let is_fixed = !self.contract["fixed_tile_px"].is_null();
         let size = image.size();
         [(size.height, tile.height), (size.width, tile.width)]
@@ -229,7 +229,7 @@ impl Application {
     fn run(&self, image: &PlanarImage, tile: Size) -> Vec<f32> {
         let name = Self::text(&self.contract["model"]["name"]);
         let model = Model::load(&self.folder.join(name)).unwrap();
-        let [rows, columns] = self.axes(image, tile);
+        let [rows, columns] = self.axes(image, tile, self.number("halo_px"));
         let mut result = self.result(image);
         for row in &rows.segments {
             for column in &columns.segments {
@@ -253,7 +253,7 @@ impl Application {
         result
     }
 
-    /// Runs the file with swept statistics so often.
+    /// Runs the file with swept statistics so often, after a draft where that takes few tiles.
     fn sweep(&self, image: &PlanarImage, tile: Size, n_sweeps: usize) -> Vec<f32> {
         let sweeps = &self.contract["sweeps"];
         let list = |key: &str| sweeps[key].as_array().unwrap();
@@ -265,8 +265,14 @@ impl Application {
         };
         let name = Self::text(&sweeps["model"]["name"]);
         let model = Model::load(&self.folder.join(name)).unwrap();
-        let axes = self.axes(image, tile);
-        let [rows, columns] = &axes;
+        let whole = self.axes(image, tile, self.number("halo_px"));
+        let [rows, columns] = &whole;
+        let n_tiles = |[rows, columns]: &[Axis; 2]| rows.segments.len() * columns.segments.len();
+        let draft = sweeps["draft_halo_px"].as_u64().map(|halo| {
+            let halo = usize::try_from(halo).unwrap();
+            self.axes(image, tile, halo)
+        });
+        let draft = draft.filter(|draft| 4 * n_tiles(draft) <= 3 * n_tiles(&whole));
         let tile_px = (rows.segments[0].ends * columns.segments[0].ends) as f64;
         let ratio = (rows.padded * columns.padded) as f64 / tile_px;
 
@@ -276,7 +282,11 @@ impl Application {
             .map(|s| vec![0.0; integers(&s["dims"]).iter().product()])
             .collect();
         let mut result = self.result(image);
-        for sweep in 1..=n_sweeps {
+        // A draft counts as sweep 0.
+        let first = usize::from(draft.is_none());
+        for sweep in first..=n_sweeps {
+            let axes = draft.as_ref().filter(|_| sweep == 0).unwrap_or(&whole);
+            let [rows, columns] = axes;
             let mut outputs: Vec<Vec<HostTensor>> = Vec::new();
             let mut weights = Vec::new();
             for row in &rows.segments {
@@ -285,7 +295,7 @@ impl Application {
                         Self::text(&self.contract["input"]["name"]).to_owned(),
                         self.crop(image, *row, *column),
                     )];
-                    let switch = if sweep == 1 { 0.0 } else { 1.0 };
+                    let switch = if sweep == first { 0.0 } else { 1.0 };
                     inputs.push((
                         Self::text(&sweeps["switch"]).to_owned(),
                         HostTensor::new(vec![1], vec![switch]),

@@ -1,5 +1,6 @@
 //! `bench sweeps`: tiles with swept statistics against the whole-image run, sweep by sweep.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ const IMAGES: [&str; 9] = [
 const MOST_PX: usize = 512;
 
 /// Tolerances that `auto` is tried with.
-const TOLERANCES: [f64; 4] = [1e-2, 1e-3, 1e-4, 1e-5];
+const TOLERANCES: [f64; 3] = [1e-3, 1e-4, 1e-5];
 
 /// A model and how it is tiled.
 struct Case {
@@ -79,14 +80,24 @@ const CASES: [Case; 5] = [
 
 /// What one image gave.
 struct Trace {
-    /// PSNR against the whole-image run after each sweep, dB.
+    /// PSNR against the whole-image run for each count of sweeps, dB.
     psnr_db: Vec<f64>,
-    /// Largest movement of a statistic in each sweep; none in the first.
-    movements: Vec<f64>,
+    /// Tiles run for each of them, as a share of all tiles.
+    work: Vec<f64>,
+    /// The same of `auto`, for each tolerance.
+    auto: Vec<Auto>,
     /// Seconds of one run in tiles with the statistics of the tiles, and of one sweep.
     seconds: [f64; 2],
     /// Predicted peaks of the same, bytes.
     peak_bytes: [usize; 2],
+}
+
+/// What `auto` did with one image.
+struct Auto {
+    psnr_db: f64,
+    n_drafts: usize,
+    n_sweeps: usize,
+    work: f64,
 }
 
 /// Measures.
@@ -102,8 +113,7 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
                  whole-image run of the same model in tract, unclamped, peak 1.",
                 images.len()
             ),
-            "Movement is the largest change of a statistic from sweep to sweep, relative to its size, on the image where it is \
-             largest."
+            "Work is how many tiles are run, drafts among them, over the tiles of one sweep."
                 .to_owned(),
         ],
         versions: vec![("tilecast".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
@@ -133,9 +143,7 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
             }
         }
         report.tables.push(per_sweep(case, &traces));
-        if case.geometry.is_none() && case.tile_px == 256 {
-            report.tables.push(auto(case, &traces));
-        }
+        report.tables.push(auto(case, &traces));
         let contract = &setting.swept.contract;
         let ratio = |of: &dyn Fn(&Trace) -> f64| mean(traces.iter().map(of));
         costs.rows.push(vec![
@@ -148,9 +156,9 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
                 ratio(&|t| t.peak_bytes[1] as f64 / t.peak_bytes[0] as f64)
             ),
         ]);
-        let traces = traces.iter().map(
-            |t| json!({ "psnr_db": t.psnr_db, "movements": t.movements, "seconds": t.seconds }),
-        );
+        let traces = traces
+            .iter()
+            .map(|t| json!({ "psnr_db": t.psnr_db, "work": t.work, "seconds": t.seconds }));
         results.push(json!({ "model": case.name, "depth": contract.depth, "images": traces.collect::<Vec<_>>() }));
     }
     report.tables.push(costs);
@@ -166,17 +174,12 @@ fn per_sweep(case: &Case, traces: &[Trace]) -> Table {
                 .iter()
                 .filter_map(move |t| t.psnr_db.get(sweep).copied())
         };
-        let movement = sweep.checked_sub(1).map(|before| {
-            let movements = traces
-                .iter()
-                .filter_map(|t| t.movements.get(before).copied());
-            format!("{:.1e}", movements.fold(0.0, f64::max))
-        });
+        let work = traces.iter().filter_map(|t| t.work.get(sweep).copied());
         vec![
             (sweep + 1).to_string(),
             format!("{:.1}", mean(psnr())),
             format!("{:.1}", psnr().fold(f64::INFINITY, f64::min)),
-            movement.unwrap_or_default(),
+            format!("{:.2}", mean(work)),
         ]
     });
     Table {
@@ -186,7 +189,7 @@ fn per_sweep(case: &Case, traces: &[Trace]) -> Table {
             case.tile_px,
             traces.len()
         ),
-        columns: ["sweeps", "mean dB", "worst dB", "movement"]
+        columns: ["sweeps", "mean dB", "worst dB", "work"]
             .map(str::to_owned)
             .into(),
         rows: rows.collect(),
@@ -195,46 +198,31 @@ fn per_sweep(case: &Case, traces: &[Trace]) -> Table {
 
 /// What `auto` would have done at several tolerances.
 fn auto(case: &Case, traces: &[Trace]) -> Table {
-    let rows = TOLERANCES.map(|tolerance| {
-        let stops: Vec<usize> = traces
-            .iter()
-            .map(|trace| {
-                let pairs = trace.movements.windows(2);
-                let quiet = pairs
-                    .enumerate()
-                    .find(|(_, pair)| pair.iter().all(|&m| m <= tolerance));
-                quiet.map_or(trace.psnr_db.len(), |(index, _)| index + 3)
-            })
-            .collect();
-        let reached = || {
-            traces
-                .iter()
-                .zip(&stops)
-                .map(|(trace, &stop)| trace.psnr_db[stop - 1])
-        };
+    let rows = TOLERANCES.iter().enumerate().map(|(index, tolerance)| {
+        let runs = || traces.iter().map(move |trace| &trace.auto[index]);
+        let worst = runs().map(|run| run.psnr_db).fold(f64::INFINITY, f64::min);
         vec![
             format!("{tolerance:.0e}"),
-            format!("{:.1}", mean(stops.iter().map(|&n| n as f64))),
-            stops
-                .iter()
-                .max()
-                .map_or_else(String::new, usize::to_string),
-            format!("{:.1}", mean(reached())),
-            format!("{:.1}", reached().fold(f64::INFINITY, f64::min)),
+            format!("{:.1}", mean(runs().map(|run| run.n_drafts as f64))),
+            format!("{:.1}", mean(runs().map(|run| run.n_sweeps as f64))),
+            format!("{:.1}", mean(runs().map(|run| run.work))),
+            format!("{:.1}", mean(runs().map(|run| run.psnr_db))),
+            format!("{worst:.1}"),
         ]
     });
     Table {
         title: format!("{}: `auto` at several tolerances", case.name),
         columns: [
             "tolerance",
-            "mean sweeps",
-            "most sweeps",
+            "drafts",
+            "sweeps",
+            "work",
             "mean dB",
             "worst dB",
         ]
         .map(str::to_owned)
         .into(),
-        rows: rows.into(),
+        rows: rows.collect(),
     }
 }
 
@@ -313,8 +301,13 @@ impl Setting {
             .session(&plan, 3)
             .map_err(|e| failed(e.into()))?
             .peak_live_bytes();
+        let psnr_db = |tiled: &PlanarImage| -> Result<f64, BenchError> {
+            let compared = compare_images(&whole, tiled, Values::Unclamped);
+            let compared = compared.map_err(|e| failed(e.into()))?;
+            Ok(compared.error.psnr_db(1.0).unwrap_or(f64::NAN))
+        };
         let start = Instant::now();
-        plain
+        let tiled = plain
             .run(&image, &plan, &control)
             .map_err(|e| failed(e.into()))?;
         let seconds = start.elapsed().as_secs_f64();
@@ -328,33 +321,37 @@ impl Setting {
             .session(&plan, 3)
             .map_err(|e| failed(e.into()))?
             .peak_live_bytes();
-        let mut psnr_db = Vec::new();
-        let mut compared = Ok(());
-        let mut comparing = 0.0;
-        let start = Instant::now();
-        let found = swept
-            .run_shown(
-                &image,
-                &plan,
-                SweepCount::Auto { tolerance: 0.0 },
-                &control,
-                &mut |_, tiled| {
-                    let start = Instant::now();
-                    match compare_images(&whole, tiled, Values::Unclamped) {
-                        Ok(comparison) => {
-                            psnr_db.push(comparison.error.psnr_db(1.0).unwrap_or(f64::NAN));
-                        }
-                        Err(error) => compared = Err(error),
-                    }
-                    comparing += start.elapsed().as_secs_f64();
-                },
-            )
-            .map_err(|e| failed(e.into()))?;
-        compared.map_err(|e| failed(e.into()))?;
-        let per_sweep = (start.elapsed().as_secs_f64() - comparing) / found.n_sweeps as f64;
+        let run = |count: SweepCount| {
+            let run = swept.run(&image, &plan, count, &control);
+            run.map_err(|e| failed(e.into()))
+        };
+        let share = |n_tiles: usize| n_tiles as f64 / plan.n_tiles() as f64;
+        // One sweep is a plain run in tiles; the last count is one more than there are levels.
+        let (mut of_counts, mut work) = (vec![psnr_db(&tiled)?], vec![1.0]);
+        let mut per_sweep = 0.0;
+        for n in 2..=self.swept.contract.depth + 1 {
+            let count = u32::try_from(n).ok().and_then(NonZeroU32::new);
+            let start = Instant::now();
+            let found = run(SweepCount::Exactly(count.expect("at least 2, and few")))?;
+            work.push(share(found.facts.n_tiles_run));
+            // Of the last one, which has no drafts.
+            per_sweep = start.elapsed().as_secs_f64() / n as f64;
+            of_counts.push(psnr_db(&found.image)?);
+        }
+        let mut auto = Vec::new();
+        for tolerance in TOLERANCES {
+            let found = run(SweepCount::Auto { tolerance })?;
+            auto.push(Auto {
+                psnr_db: psnr_db(&found.image)?,
+                n_drafts: found.facts.n_drafts,
+                n_sweeps: found.facts.n_sweeps,
+                work: share(found.facts.n_tiles_run),
+            });
+        }
         Ok(Some(Trace {
-            psnr_db,
-            movements: found.movements,
+            psnr_db: of_counts,
+            work,
+            auto,
             seconds: [seconds, per_sweep],
             peak_bytes: [peak, swept_peak],
         }))

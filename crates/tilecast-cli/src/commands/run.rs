@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_TOLERANCE, value_parser = tolerance)]
     tolerance: f32,
     /// Write an image of 1/N of the size first, as `NAME-preview` beside the output.
-    #[arg(long, value_name = "N", value_parser = preview, conflicts_with = "sweeps")]
+    #[arg(long, value_name = "N", value_parser = preview)]
     preview: Option<NonZeroUsize>,
     /// Sweeps over all tiles, or `auto`, so that global operators see the whole image.
     #[arg(long, value_name = "N|auto", value_parser = parse_sweeps)]
@@ -137,10 +137,14 @@ fn human(outcome: &RunOutcome) -> String {
             1 => String::new(),
             n => format!(" in {n} sweeps"),
         };
+        let drafts = match image.drafts {
+            0 => String::new(),
+            n => format!(" after {n} draft(s)"),
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{}: {}x{}, {} tile(s) of {}x{} px{sweeps}{workers}, {:.1} s",
+            "{}: {}x{}, {} tile(s) of {}x{} px{sweeps}{drafts}{workers}, {:.1} s",
             image.output,
             image.width,
             image.height,

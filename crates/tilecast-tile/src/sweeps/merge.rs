@@ -1,7 +1,57 @@
 //! From the statistics of tiles to those of the image, in float64 and in the order of the tiles.
 
+use std::collections::BTreeMap;
+
 use tilecast_analysis::{Merge, SweepContract};
 use tilecast_exec::HostTensor;
+
+use super::inject::whole_core;
+use crate::TilePlan;
+
+/// The statistics that one sweep gathers, of one image or of several that go through the network by the same plan.
+#[derive(Debug)]
+pub(crate) struct Gathered<'a> {
+    contract: &'a SweepContract,
+    plan: &'a TilePlan,
+    /// One per image.
+    mergers: Vec<Merger>,
+    /// Statistics of tiles that finished before an earlier one, image by image.
+    waiting: BTreeMap<usize, Vec<Vec<HostTensor>>>,
+}
+
+impl<'a> Gathered<'a> {
+    pub(super) fn new(contract: &'a SweepContract, plan: &'a TilePlan, n_images: usize) -> Self {
+        Self {
+            contract,
+            plan,
+            mergers: (0..n_images).map(|_| Merger::new(contract)).collect(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Merges the statistics of a tile, image by image, as soon as those of all tiles before it are merged.
+    pub(crate) fn take(&mut self, index: usize, statistics: Vec<Vec<HostTensor>>) {
+        self.waiting.insert(index, statistics);
+        let n_merged = |mergers: &[Merger]| mergers.first().map_or(0, Merger::n_merged);
+        while let Some(statistics) = self.waiting.remove(&n_merged(&self.mergers)) {
+            let tile = self.plan.tile(n_merged(&self.mergers));
+            let core = whole_core(self.plan, &tile);
+            let weight = core.height as f64 * core.width as f64;
+            for (merger, statistics) in self.mergers.iter_mut().zip(&statistics) {
+                merger.add(self.contract, statistics, weight);
+            }
+        }
+    }
+
+    /// The statistics of each image.
+    pub(super) fn finish(self) -> Vec<Vec<Vec<f64>>> {
+        let (padded, tile) = (self.plan.padded_px(), self.plan.tile_size());
+        let ratio =
+            (padded.height as f64 * padded.width as f64) / (tile.height as f64 * tile.width as f64);
+        let mergers = self.mergers.into_iter();
+        mergers.map(|m| m.finish(self.contract, ratio)).collect()
+    }
+}
 
 /// The statistics of the tiles merged so far.
 #[derive(Debug)]

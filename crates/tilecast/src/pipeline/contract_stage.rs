@@ -6,7 +6,7 @@ use std::path::Path;
 use tilecast_exec::{Engine, SessionOptions};
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_passes::cut_statistics;
-use tilecast_tile::{Size, SweptRunner, TileMemory, TilePlan};
+use tilecast_tile::{Size, SweptRunner, TileMemory, TilePlan, draft_halo_px};
 
 use super::lint_stage::LintedJob;
 use super::save_stage::SavedArtifact;
@@ -117,9 +117,11 @@ fn contract(
         height: job.tile_px(),
         width: job.tile_px(),
     };
-    let n_sweeps = images.iter().map(|image| image.n_sweeps).max();
+    let swept = || images.iter().map(|image| &image.swept);
+    let n_sweeps = swept().map(|s| s.n_sweeps).max().unwrap_or(0);
+    let n_drafts = swept().map(|s| s.n_drafts).max().unwrap_or(0);
     let error = TilingError::of(images)
-        .map(|error| ContractError::of(&error, fixed.unwrap_or(validated), n_sweeps.unwrap_or(0)));
+        .map(|error| ContractError::of(&error, fixed.unwrap_or(validated), n_sweeps, n_drafts));
     let fits = |peak: &&TilePeak| peak.bytes <= job.memory_bytes();
     let recommended = peak_bytes.iter().rev().find(fits).map(|peak| Size {
         height: peak.height,
@@ -221,7 +223,8 @@ fn swept(
     engine: &dyn Engine,
 ) -> Result<SweptArtifact, Failure> {
     let geometry = &linted.geometry;
-    let cut = cut_statistics(&file.model, geometry.analysis().alignment_px)?;
+    let analysis = geometry.analysis();
+    let cut = cut_statistics(&file.model, analysis.alignment_px)?;
     let path = folder.join(&file.swept_name);
     cut.model.save(&path)?;
     let model = Model::load(&path)?;
@@ -250,6 +253,9 @@ fn swept(
             sha256,
         },
         exact_after: cut.contract.depth + 1,
+        draft_halo_px: analysis
+            .halo_px
+            .and_then(|halo| draft_halo_px(halo, analysis.alignment_px, cut.contract.depth)),
         contract: cut.contract,
         tolerance: AUTO_TOLERANCE,
         left_out: all_left_out,

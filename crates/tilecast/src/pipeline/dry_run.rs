@@ -18,7 +18,6 @@ use crate::context::Context;
 use crate::geometry::observation_plan;
 use crate::recipe::LoadedRecipe;
 use crate::stages::StageClock;
-use crate::tiled::Sweeping;
 
 /// What observing a run costs beside the run: histograms of every value.
 const OBSERVING: f64 = 1.4;
@@ -185,12 +184,9 @@ fn stages(
     for image in &job.images.holdout {
         let size = read_image_size(&image.path)?;
         let plan = linted.geometry.plan(size, Some(job.tile_px()))?;
-        let n_sweeps = linted
-            .sweeping
-            .as_ref()
-            .filter(|_| plan.n_tiles() > 1)
-            .map_or(1, Sweeping::limit);
-        let n_tiles = plan.n_tiles() * n_sweeps * (1 + job.artifacts.len());
+        let per_model = linted.sweeping.as_ref();
+        let per_model = per_model.map_or_else(|| plan.n_tiles(), |s| s.most_tiles(&plan));
+        let n_tiles = per_model * (1 + job.artifacts.len());
         validated.tiles += n_tiles;
         validated.seconds += n_tiles as f64 * seconds_of(plan.tile_size())?;
         if plan.n_tiles() > 1 {

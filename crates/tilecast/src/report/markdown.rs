@@ -264,10 +264,16 @@ fn tiling(tiling: &TilingFacts, out: &mut String) -> std::fmt::Result {
         "Tile {} px, halo {halo}, core {core}, alignment {} px; class {}; halo rule `{}`, equivalence `{}`.",
         tiling.tile, tiling.alignment_px, tiling.tiling_class, tiling.mode, tiling.equivalence
     )?;
-    if let Some(SweepReport { most, facts }) = &tiling.sweeps {
+    if let Some(SweepReport {
+        most,
+        most_drafts,
+        facts,
+    }) = &tiling.sweeps
+    {
         writeln!(
             out,
-            "{} statistics of the whole image are swept, in at most {most} sweeps over all tiles; {} make them exact.",
+            "{} statistics of the whole image are swept, in at most {most} sweeps over all tiles after {most_drafts} drafts with little halo; {} sweeps \
+             make them exact.",
             facts.statistics,
             facts.depth + 1
         )?;

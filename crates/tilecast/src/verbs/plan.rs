@@ -104,7 +104,11 @@ pub fn plan(settings: &PlanSettings, cx: &Context<'_>) -> Result<PlanOutcome, Fa
         alpha: Alpha::None,
         samples: SampleType::U16,
     };
-    let tiler = Tiler::new(&runner, &geometry, cx)?;
+    let tiler = Tiler::new(
+        |small, large| runner.study_tiles(small, large),
+        &geometry,
+        cx,
+    )?;
     cx.check()?;
     let rows = |plan: &TilePlan| resident_rows_bytes(plan, format, format) as u64;
     let image = ImageMemory {

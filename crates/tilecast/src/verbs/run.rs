@@ -21,12 +21,12 @@ use crate::engines::EngineChoice;
 use crate::feed::Feeding;
 use crate::geometry::Geometry;
 use crate::recipe::{Preprocess, Sweeps};
-use crate::tiled::Sweeping;
+use crate::tiled::{Sweeping, equivalence};
 use crate::tiles::Tiler;
 use crate::windows::Windowed;
 use crate::{Failure, FailureKind};
 
-use job::{Job, Patience};
+use job::{Job, Patience, Swept};
 
 pub use adaptive::FreeMemoryLevels;
 pub use measured::MeasuredContext;
@@ -138,6 +138,10 @@ pub struct RunImage {
     pub preview: Option<String>,
     /// How often all of them were run.
     pub sweeps: usize,
+    /// How often they were run with little halo before, to learn the statistics of the image.
+    pub drafts: usize,
+    /// Whether every swept statistic was that of the whole image in the last sweep, or the image is one tile.
+    pub statistics_exact: bool,
     /// Tiles at the same time; null where every core takes some.
     pub workers: Option<usize>,
     /// Predicted peak of the process, bytes; null where the image is held whole.
@@ -185,16 +189,22 @@ fn run_on(
         Some(sweeps) => Sweeping::of(&model, geometry.analysis(), sweeps)?,
         None => None,
     };
-    if let Some(sweeping) = &sweeping {
-        return super::run_swept::run(
-            settings, &fed, &feeding, &model, &geometry, sweeping, &jobs, cx,
-        );
-    }
     let runner = TiledRunner::new(&fed, &model, feeding.value_range)?;
-    let tiler = Tiler::new(&runner, &geometry, cx)?;
-    let is_exact = geometry.analysis().tiling_class.is_exact()
-        && !is_other_network
-        && settings.mode == TileMode::Exact;
+    let swept = match &sweeping {
+        Some(sweeping) => {
+            let (runner, _) = sweeping.runner(&fed, &model, feeding.value_range)?;
+            Some(Swept { sweeping, runner })
+        }
+        None => None,
+    };
+    let study = |small, large| match &swept {
+        Some(swept) => swept
+            .runner
+            .study_tiles(small, large, runner.network_planes()),
+        None => runner.study_tiles(small, large),
+    };
+    let tiler = Tiler::new(study, &geometry, cx)?;
+    let mut statistics_exact = true;
     let mut images = Vec::new();
     for (input, output) in jobs {
         cx.check()?;
@@ -203,17 +213,25 @@ fn run_on(
             geometry: &geometry,
             tiler: &tiler,
             runner: &runner,
+            swept: swept.as_ref(),
             input: &input,
             patience,
         };
-        images.push(job.run(&output, cx)?);
+        let image = job.run(&output, cx)?;
+        statistics_exact &= image.statistics_exact;
+        images.push(image);
     }
+    let equivalence = if is_other_network || settings.mode != TileMode::Exact {
+        "approximate"
+    } else {
+        equivalence(geometry.analysis(), sweeping.as_ref(), statistics_exact)
+    };
     Ok(RunOutcome {
         schema: "tilecast.run/1",
         engine: settings.engine.name(),
         halo_px: geometry.analysis().halo_px,
         mode: settings.mode.name(),
-        equivalence: if is_exact { "exact" } else { "approximate" },
+        equivalence,
         memory_bytes: settings.memory_bytes,
         process_peak_bytes: ProcessMemory::now().map(|memory| memory.peak_bytes),
         images,

@@ -78,10 +78,10 @@ fn tiling(tiling: &TilingFacts) -> Markup {
             (px(tiling.core_px, "nothing")) ", aligned to " (tiling.alignment_px) " px. Class " (tiling.tiling_class)
             "; tiles are " strong { (tiling.equivalence) } " to a run over the whole image."
         }
-        @if let Some(SweepReport { most, facts }) = &tiling.sweeps {
+        @if let Some(SweepReport { most, most_drafts, facts }) = &tiling.sweeps {
             p {
-                (facts.statistics) " statistics of the whole image are swept, in at most " (most) " sweeps; "
-                (facts.depth + 1) " make them exact."
+                (facts.statistics) " statistics of the whole image are swept, in at most " (most) " sweeps after " (most_drafts)
+                " drafts with little halo; " (facts.depth + 1) " sweeps make them exact."
             }
         }
         @if let Some(error) = &tiling.error {

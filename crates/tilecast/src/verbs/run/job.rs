@@ -12,17 +12,19 @@ use std::time::{Duration, Instant};
 
 use tilecast_tile::{
     ChosenTiles, ImageReader, ImageTarget, Metadata, ReadLimits, ReducedRows, RowSource,
-    RunControl, RunRowsError, RunTiledError, Size, TilePlan, TiledRunner, Wiring, format_in_file,
-    resident_rows_bytes, write_rows, writer_resident_bytes,
+    RunControl, RunRowsError, RunTiledError, Size, SweptFacts, SweptRunner, TilePlan, TiledRunner,
+    Wiring, WriteImageError, format_in_file, resident_rows_bytes, write_rows,
+    writer_resident_bytes,
 };
 
 use super::adaptive::{self, free_bytes};
 use super::measured;
 use super::{RunImage, RunSettings, TileMode, TileSelection};
-use crate::Failure;
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
+use crate::tiled::Sweeping;
 use crate::tiles::{ImageMemory, Tiler};
+use crate::{Failure, FailureKind};
 
 /// How long a first tile may take.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +51,16 @@ pub(super) struct Job<'a> {
     pub(super) geometry: &'a Geometry,
     pub(super) tiler: &'a Tiler<'a>,
     pub(super) runner: &'a TiledRunner<'a>,
+    /// How images of several tiles are run, where statistics of the whole image are swept.
+    pub(super) swept: Option<&'a Swept<'a>>,
     pub(super) input: &'a Path,
     pub(super) patience: Patience,
+}
+
+/// A network with swept statistics.
+pub(super) struct Swept<'a> {
+    pub(super) sweeping: &'a Sweeping,
+    pub(super) runner: SweptRunner<'a>,
 }
 
 /// What one try needs to know.
@@ -156,8 +166,8 @@ fn limits(memory_bytes: u64) -> ReadLimits {
 }
 
 /// What is known of an image that is open.
-struct Opened<'r> {
-    source: Box<dyn RowSource + 'r>,
+struct Opened {
+    source: Box<dyn RowSource>,
     metadata: Metadata,
     /// Bytes that reading holds.
     resident_bytes: u64,
@@ -173,14 +183,14 @@ impl Try<'_> {
     fn until_it_fits(&self, cx: &Context<'_>) -> Result<RunImage, Failure> {
         let mut smaller: Option<(usize, Vec<String>)> = None;
         loop {
-            let mut reader = ImageReader::open(self.job.input, &limits(self.memory_bytes))?;
+            let reader = ImageReader::open(self.job.input, &limits(self.memory_bytes))?;
             if smaller.is_none() && self.reduction == 1 {
                 for note in reader.notes() {
                     let note = format!("{}: {note}", self.job.input.display());
                     cx.emit(&Event::Warning(&note));
                 }
             }
-            let opened = self.open(&mut reader)?;
+            let opened = self.open(reader)?;
             let (chosen, decisions) = match &smaller {
                 None => self.choose(&opened)?,
                 Some((side, decisions)) => {
@@ -220,18 +230,22 @@ impl Try<'_> {
         }
     }
 
-    fn open<'r>(&self, reader: &'r mut ImageReader) -> Result<Opened<'r>, Failure> {
+    fn open(&self, reader: ImageReader) -> Result<Opened, Failure> {
         let (metadata, resident_bytes) = (reader.metadata().clone(), reader.resident_bytes());
-        let wiring = self.wiring(reader).map_err(|e| self.about(e))?;
+        let wiring = self.wiring(&reader).map_err(|e| self.about(e))?;
         Ok(Opened {
-            source: match self.reduction {
-                1 => Box::new(reader),
-                reduction => Box::new(ReducedRows::new(reader, reduction)),
-            },
+            source: self.rows(reader),
             metadata,
             resident_bytes,
             wiring,
         })
+    }
+
+    fn rows(&self, reader: ImageReader) -> Box<dyn RowSource> {
+        match self.reduction {
+            1 => Box::new(reader),
+            reduction => Box::new(ReducedRows::new(reader, reduction)),
+        }
     }
 
     /// How the planes of the image go through the network, and what the output file makes of the result.
@@ -246,7 +260,7 @@ impl Try<'_> {
         Ok(wiring.with_output(output))
     }
 
-    fn image_memory(&self, opened: &Opened<'_>) -> Result<ImageMemory, Failure> {
+    fn image_memory(&self, opened: &Opened) -> Result<ImageMemory, Failure> {
         let scale = self.job.geometry.scale();
         let size = opened.source.size();
         let output_px = Size {
@@ -264,14 +278,14 @@ impl Try<'_> {
         })
     }
 
-    fn predict(&self, opened: &Opened<'_>, plan: TilePlan) -> Result<ChosenTiles, Failure> {
+    fn predict(&self, opened: &Opened, plan: TilePlan) -> Result<ChosenTiles, Failure> {
         let (input, output) = (opened.source.format(), opened.wiring.output());
         let rows = |plan: &TilePlan| resident_rows_bytes(plan, input, output) as u64;
         let image = self.image_memory(opened)?;
         Ok(self.tiler.predict(plan, image, self.memory_bytes, &rows))
     }
 
-    fn choose(&self, opened: &Opened<'_>) -> Result<(ChosenTiles, Vec<String>), Failure> {
+    fn choose(&self, opened: &Opened) -> Result<(ChosenTiles, Vec<String>), Failure> {
         let (input, output) = (opened.source.format(), opened.wiring.output());
         let rows = |plan: &TilePlan| resident_rows_bytes(plan, input, output) as u64;
         let image = self.image_memory(opened)?;
@@ -302,7 +316,7 @@ impl Try<'_> {
     /// One run. `warns` says whether it is the first with this image.
     fn attempt(
         &self,
-        mut opened: Opened<'_>,
+        mut opened: Opened,
         chosen: &ChosenTiles,
         mut decisions: Vec<String>,
         warns: bool,
@@ -310,15 +324,9 @@ impl Try<'_> {
     ) -> Result<Result<RunImage, Trouble>, Failure> {
         let (job, plan) = (self.job, &chosen.plan);
         let n_tiles = plan.n_tiles();
-        let analysis = job.geometry.analysis();
-        let is_approximate = n_tiles > 1 && !analysis.tiling_class.is_exact();
-        if is_approximate && warns && self.reduction == 1 {
-            cx.emit(&Event::Warning(&format!(
-                "{}: {} node(s) look at the whole image, so its {n_tiles} tiles differ from a whole-image run; \
-                 `tilecast lint` says where",
-                job.input.display(),
-                analysis.global_nodes.len()
-            )));
+        let swept = job.swept.filter(|_| n_tiles > 1);
+        if n_tiles > 1 && warns && self.reduction == 1 {
+            self.warn_of_global_nodes(n_tiles, cx);
         }
         let verb = if self.reduction == 1 {
             "run"
@@ -330,7 +338,7 @@ impl Try<'_> {
         cx.emit(&Event::Started {
             stage: &stage,
             unit: "tiles",
-            total: n_tiles,
+            total: swept.map_or(n_tiles, |swept| swept.sweeping.most_tiles(plan)),
         });
         let start = Instant::now();
         let watch = Watch {
@@ -355,23 +363,41 @@ impl Try<'_> {
             format: opened.wiring.output(),
             metadata: &opened.metadata,
         };
-        let result = write_rows(&target, |sink| {
-            let source = &mut *opened.source;
-            job.runner
-                .run_rows(source, sink, plan, &opened.wiring, &control)
-        });
-        match result {
-            Ok(()) => {}
-            Err(RunRowsError::Run(RunTiledError::Interrupted { .. })) if watch.gave_up() => {
+        let result = if let Some(swept) = swept {
+            self.sweep(
+                opened.source,
+                &opened.wiring,
+                &target,
+                swept,
+                plan,
+                &control,
+            )
+        } else {
+            let run = write_rows(&target, |sink| {
+                let source = &mut *opened.source;
+                job.runner
+                    .run_rows(source, sink, plan, &opened.wiring, &control)
+            });
+            run.map(|()| SweptFacts::unswept(plan)).map_err(Stop::Rows)
+        };
+        let facts = match result {
+            Ok(facts) => facts,
+            Err(Stop::Rows(RunRowsError::Run(RunTiledError::Interrupted { .. })))
+                if watch.gave_up() =>
+            {
                 return Ok(Err(Trouble::Slow));
             }
-            Err(RunRowsError::Run(error)) if is_out_of_memory(&error) => {
+            Err(Stop::Rows(RunRowsError::Run(error))) if is_out_of_memory(&error) => {
                 return Ok(Err(Trouble::Memory(self.about(error.into()))));
             }
-            Err(RunRowsError::Run(error)) => return Err(self.about(error.into())),
+            Err(Stop::Rows(RunRowsError::Run(error))) => return Err(self.about(error.into())),
             // These name the file themselves.
-            Err(other) => return Err(other.into()),
-        }
+            Err(Stop::Rows(other)) => return Err(other.into()),
+            Err(Stop::Changed | Stop::NotLast) => {
+                let failure = Failure::new(FailureKind::Io, "the file changed while it was read");
+                return Err(self.about(failure));
+            }
+        };
         let seconds = start.elapsed().as_secs_f64();
         cx.emit(&Event::Finished {
             stage: &stage,
@@ -390,12 +416,79 @@ impl Try<'_> {
             tiles: n_tiles,
             measured: None,
             preview: None,
-            sweeps: 1,
+            sweeps: facts.n_sweeps,
+            drafts: facts.n_drafts,
+            statistics_exact: facts.is_exact,
             workers: Some(chosen.n_workers),
             peak_bytes: Some(chosen.peak_bytes),
             decisions,
             seconds,
         }))
+    }
+
+    /// Sweeps over the image, which is read anew for each of them, and written by those that may be the last. Only the last
+    /// one's file gets its name.
+    fn sweep(
+        &self,
+        first: Box<dyn RowSource>,
+        wiring: &Wiring,
+        target: &ImageTarget<'_>,
+        swept: &Swept<'_>,
+        plan: &TilePlan,
+        control: &RunControl<'_>,
+    ) -> Result<SweptFacts, Stop> {
+        let (size, format) = (first.size(), first.format());
+        let mut first = Some(first);
+        let mut run = swept
+            .runner
+            .begin_rows(plan, wiring, swept.sweeping.count());
+        while let Some(next) = run.next_sweep() {
+            let mut source = if let Some(first) = first.take() {
+                first
+            } else {
+                let again = ImageReader::open(self.job.input, &limits(self.memory_bytes));
+                self.rows(again.map_err(RunRowsError::Read)?)
+            };
+            if (source.size(), source.format()) != (size, format) {
+                return Err(Stop::Changed);
+            }
+            if !next.may_be_last {
+                run.sweep_rows(&mut *source, None, wiring, control)?;
+                continue;
+            }
+            let written = write_rows(target, |sink| {
+                run.sweep_rows(&mut *source, Some(sink), wiring, control)?;
+                if run.is_done() {
+                    Ok(())
+                } else {
+                    Err(Stop::NotLast)
+                }
+            });
+            match written {
+                Ok(()) | Err(Stop::NotLast) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(run.facts())
+    }
+
+    /// Says that tiles differ from the whole-image run, where they do.
+    fn warn_of_global_nodes(&self, n_tiles: usize, cx: &Context<'_>) {
+        let analysis = self.job.geometry.analysis();
+        let (n_nodes, which) = match self.job.swept {
+            Some(swept) => (
+                swept.sweeping.facts().left_out.len(),
+                " and cannot be swept",
+            ),
+            None => (analysis.global_nodes.len(), ""),
+        };
+        if n_nodes > 0 && !analysis.tiling_class.is_exact() {
+            cx.emit(&Event::Warning(&format!(
+                "{}: {n_nodes} node(s) look at the whole image{which}, so its {n_tiles} tiles differ from a whole-image run; \
+                 `tilecast lint` says where",
+                self.job.input.display(),
+            )));
+        }
     }
 
     /// Side of a square of a quarter of the pixels, or of the smallest that is worth running; `None` where a tile has no
@@ -415,6 +508,27 @@ impl Try<'_> {
         let expected = Duration::try_from_secs_f64(self.tiler.expected_seconds(tile)).ok()?;
         let Patience { factor, slack } = self.job.patience;
         (is_free && may_shrink).then(|| expected.mul_f64(factor) + slack)
+    }
+}
+
+/// Why a run gave no file.
+enum Stop {
+    Rows(RunRowsError),
+    /// The image has other pixels than before.
+    Changed,
+    /// The sweep was not the last one, so its file is not wanted.
+    NotLast,
+}
+
+impl From<RunRowsError> for Stop {
+    fn from(error: RunRowsError) -> Self {
+        Self::Rows(error)
+    }
+}
+
+impl From<WriteImageError> for Stop {
+    fn from(error: WriteImageError) -> Self {
+        Self::Rows(error.into())
     }
 }
 

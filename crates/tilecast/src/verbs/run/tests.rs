@@ -18,8 +18,10 @@ use tilecast_tile::{
 
 use super::*;
 use crate::Silent;
+use crate::tiled::{ImageRunner, TiledImage};
 
 const SRVGG: &str = "models/srvgg-x2.onnx";
+const INSTANCE_NORM: &str = "models/statistics/instance-norm.onnx";
 const PHOTO: &str = "calibration/noisy/06-s10-257x391.png";
 
 fn repository(path: &str) -> PathBuf {
@@ -500,6 +502,103 @@ fn swept_runs_keep_pixels_as_they_are_stored_and_what_the_file_says() {
         // One tile: nothing is swept.
         assert_eq!(swept, read_rows(&path("plain.tif")).1);
     }
+}
+
+/// What the whole-image path gives for the same tiles and sweeps.
+fn swept_in_memory(model: &str, image: &PlanarImage, tile_px: usize, sweeps: Sweeps) -> TiledImage {
+    let model = Model::load(&repository(model)).unwrap();
+    let geometry = Geometry::new(analyze(&model).unwrap()).unwrap();
+    let engine = TractEngine::new();
+    let sweeping = Sweeping::of(&model, geometry.analysis(), sweeps).unwrap();
+    let range = ValueRange::UNIT;
+    let runner = ImageRunner::new(&engine, &model, sweeping.as_ref(), range, 2 << 30).unwrap();
+    let plan = geometry.plan(image.size(), Some(tile_px)).unwrap();
+    runner.run(image, &plan, &RunControl::default()).unwrap()
+}
+
+#[test]
+fn swept_rows_give_the_same_file_as_the_whole_image() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (_, rows, _) = read_rows(&repository(PHOTO));
+    let size = Size {
+        height: 160,
+        width: 130,
+    };
+    let pixels = corner(&rows, 257, size);
+    let none = Metadata::default();
+    for input in ["in.png", "in.tif", "in.jpg"] {
+        let samples = match input {
+            "in.jpg" => SampleType::U8,
+            _ => SampleType::U16,
+        };
+        let rgb = format(Colour::Rgb, Alpha::None, samples);
+        write_pixels(&path(input), size, rgb, &pixels, &none);
+        // Drafts, two sweeps, and a last sweep that is known to be the last when its tiles have run.
+        for sweeps in [Sweeps::Count(NonZeroU32::new(2).unwrap()), Sweeps::Auto] {
+            let image = read_image(&path(input)).unwrap();
+            let expected = swept_in_memory(INSTANCE_NORM, &image, 80, sweeps);
+            write_image(&path("expected.tif"), &expected.image).unwrap();
+            let done = run_with(&RunSettings {
+                sweeps: Some(sweeps),
+                ..settings(
+                    INSTANCE_NORM,
+                    &path(input),
+                    &path("out.tif"),
+                    TileSelection::Side(80),
+                )
+            });
+            let facts = expected.swept;
+            assert!(done.tiles > 1 && facts.n_sweeps > 1);
+            assert_eq!((done.drafts, done.sweeps), (facts.n_drafts, facts.n_sweeps));
+            assert_eq!(done.statistics_exact, facts.is_exact);
+            let [(found, pixels, _), (wanted, expected, _)] =
+                ["out.tif", "expected.tif"].map(|name| read_rows(&path(name)));
+            assert!(found == wanted && pixels == expected, "{input} {sweeps:?}");
+        }
+    }
+    // Neither half files nor files of sweeps that were not the last.
+    let n_files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(n_files, 5);
+}
+
+#[test]
+fn swept_runs_carry_alpha_over() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (_, rows, _) = read_rows(&repository(PHOTO));
+    let size = Size {
+        height: 100,
+        width: 130,
+    };
+    let rgb = corner(&rows, 257, size);
+    let none = Metadata::default();
+    let rgba: Vec<f32> = rgb
+        .chunks_exact(3)
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 1.0])
+        .collect();
+    for (alpha, pixels, name) in [
+        (Alpha::None, &rgb, "rgb.tif"),
+        (Alpha::Straight, &rgba, "rgba.tif"),
+    ] {
+        let format = format(Colour::Rgb, alpha, SampleType::U16);
+        write_pixels(&path(name), size, format, pixels, &none);
+        let output = path(&format_name(name));
+        run_with(&RunSettings {
+            sweeps: NonZeroU32::new(2).map(Sweeps::Count),
+            ..settings(INSTANCE_NORM, &path(name), &output, TileSelection::Side(80))
+        });
+    }
+    let [(_, without, _), (format, with, _)] =
+        ["rgb.tif", "rgba.tif"].map(|name| read_rows(&path(&format_name(name))));
+    assert_eq!(format.alpha, Alpha::Straight);
+    for (a, b) in with.chunks_exact(4).zip(without.chunks_exact(3)) {
+        assert_eq!((&a[..3], a[3]), (b, 1.0));
+    }
+}
+
+fn format_name(input: &str) -> String {
+    format!("out-{input}")
 }
 
 #[test]
