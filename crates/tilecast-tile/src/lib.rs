@@ -66,7 +66,7 @@ pub use planar_image::{BitDepth, PlanarImage};
 pub use predict::{PeakFactors, predicted_peak_bytes};
 pub use process_memory::{ProcessMemory, available_memory_bytes};
 pub use reduced::ReducedRows;
-pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TiledRunner};
+pub use runtime::{CreateRunnerError, RunControl, RunTiledError, TileObserver, TiledRunner};
 pub use stream::{RunRowsError, Wiring, resident_rows_bytes};
 pub use sweeps::{
     ContractError, NextSweep, SweepCount, SweepRun, SweptFacts, SweptImage, SweptRunner,

@@ -47,6 +47,15 @@ impl Default for RunControl<'_> {
     }
 }
 
+/// Sees what the tiles of an image give, halos included, one at a time and in the order in which they finish.
+pub trait TileObserver: Send {
+    /// All tiles are about to be run. What was seen before was of a sweep that turned out not to be the last.
+    fn begin(&mut self);
+
+    /// What a tile gave: `[1, C, H, W]` in the network's value range.
+    fn tile(&mut self, index: usize, tile: &Tile, output: &HostTensor);
+}
+
 /// Why a model cannot be run on images.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the model has {n} {what}s ({names}); only models from one image to one image can be tiled", n = names.len(), names = quote(names))]
@@ -245,6 +254,20 @@ impl<'a> TiledRunner<'a> {
         plan: &TilePlan,
         control: &RunControl<'_>,
     ) -> Result<PlanarImage, RunTiledError> {
+        self.run_observed(image, plan, control, None)
+    }
+
+    /// As [`TiledRunner::run`]; an observer sees every tile.
+    ///
+    /// # Errors
+    /// As [`TiledRunner::run`].
+    pub fn run_observed(
+        &self,
+        image: &PlanarImage,
+        plan: &TilePlan,
+        control: &RunControl<'_>,
+        mut observer: Option<&mut dyn TileObserver>,
+    ) -> Result<PlanarImage, RunTiledError> {
         let planned = plan.request().image_px;
         if planned != image.size() {
             return Err(RunTiledError::WrongImage {
@@ -273,10 +296,20 @@ impl<'a> TiledRunner<'a> {
                 "a session returns a tensor per graph output, and the runner has seen one output",
             ))
         };
-        let place = |pixels: &mut Pixels, _: usize, tile: &Tile, output: HostTensor| {
-            pixels.place(plan, image.channels(), tile, &output, self.value_range)
-        };
-        let pixels = pass.over(Pixels::default(), run_tile, place)?;
+        if let Some(observer) = &mut observer {
+            observer.begin();
+        }
+        let (pixels, _) = pass.over(
+            (Pixels::default(), observer),
+            run_tile,
+            |(pixels, observer), index, tile, output| {
+                pixels.place(plan, image.channels(), tile, &output, self.value_range)?;
+                if let Some(observer) = observer {
+                    observer.tile(index, tile, &output);
+                }
+                Ok(())
+            },
+        )?;
         Ok(pixels.into_image(image, plan))
     }
 }

@@ -29,7 +29,9 @@ use crate::measure::{StudiedModel, TileStudy};
 use crate::pixels::Pixels;
 use crate::session_cache::{InputDims, SessionCache};
 use crate::stream::{RowPass, RunRowsError, Wiring};
-use crate::{PlanarImage, RunControl, RunTiledError, Size, TilePlan, TileRequest, ValueRange};
+use crate::{
+    PlanarImage, RunControl, RunTiledError, Size, TileObserver, TilePlan, TileRequest, ValueRange,
+};
 
 pub(crate) use inject::{Known, added_inputs};
 pub(crate) use merge::Gathered;
@@ -281,6 +283,21 @@ impl<'a> SweptRunner<'a> {
         count: SweepCount,
         control: &RunControl<'_>,
     ) -> Result<SweptImage, RunTiledError> {
+        self.run_observed(image, plan, count, control, None)
+    }
+
+    /// As [`SweptRunner::run`]; an observer sees the tiles of every sweep that may be the last.
+    ///
+    /// # Errors
+    /// As [`SweptRunner::run`].
+    pub fn run_observed(
+        &self,
+        image: &PlanarImage,
+        plan: &TilePlan,
+        count: SweepCount,
+        control: &RunControl<'_>,
+        mut observer: Option<&mut dyn TileObserver>,
+    ) -> Result<SweptImage, RunTiledError> {
         let planned = plan.request().image_px;
         if planned != image.size() {
             return Err(RunTiledError::WrongImage {
@@ -291,7 +308,8 @@ impl<'a> SweptRunner<'a> {
         let mut run = self.begin(plan, 1, count);
         let mut pixels = Pixels::default();
         while let Some(next) = run.next_sweep() {
-            pixels = run.sweep_image(image, &next, pixels, control)?;
+            let seen = observer.as_mut().map(|o| &mut **o as &mut dyn TileObserver);
+            pixels = run.sweep_image(image, &next, pixels, control, seen)?;
         }
         Ok(SweptImage {
             image: pixels.into_image(image, plan),
@@ -393,6 +411,7 @@ impl SweepRun<'_> {
         next: &NextSweep,
         pixels: Pixels,
         control: &RunControl<'_>,
+        mut observer: Option<&mut dyn TileObserver>,
     ) -> Result<Pixels, RunTiledError> {
         let (runner, plan, known) = (self.runner, &next.plan, &self.known[0]);
         let (contract, range) = (&runner.contract, runner.value_range);
@@ -404,8 +423,11 @@ impl SweepRun<'_> {
             n_before: self.n_tiles_run,
             n_all: self.schedule.most_tiles(),
         };
-        let state = (Gathered::new(contract, plan, 1), pixels);
-        let (gathered, pixels) = pass.over(
+        if let Some(observer) = &mut observer {
+            observer.begin();
+        }
+        let state = (Gathered::new(contract, plan, 1), pixels, observer);
+        let (gathered, pixels, _) = pass.over(
             state,
             |index, tile| {
                 let mut inputs = vec![crop_tile(image, plan, tile, range)];
@@ -416,10 +438,13 @@ impl SweepRun<'_> {
                     source,
                 })
             },
-            |(gathered, pixels), index, tile, mut outputs| {
+            |(gathered, pixels, observer), index, tile, mut outputs| {
                 let statistics = outputs.split_off(1);
                 if next.may_be_last {
                     pixels.place(plan, image.channels(), tile, &outputs[0], range)?;
+                    if let Some(observer) = observer {
+                        observer.tile(index, tile, &outputs[0]);
+                    }
                 }
                 gathered.take(index, vec![statistics]);
                 Ok(())

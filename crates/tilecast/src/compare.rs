@@ -14,15 +14,15 @@ use tilecast_metrics::{
 };
 use tilecast_onnx::{Model, write_atomically};
 use tilecast_tile::{
-    Comparison, PlanarImage, RunControl, Size, SweptFacts, TilePlan, ValueRange, Values,
-    compare_images, read_image_size,
+    Comparison, PlanarImage, RunControl, Size, SweptFacts, TileObserver, TilePlan, ValueRange,
+    Values, compare_images, read_image_size,
 };
 
 use crate::context::{Context, Event};
 use crate::geometry::Geometry;
 use crate::images::{ImageFile, Sample};
 use crate::pictures::{ErrorMap, Picture, TileLines};
-use crate::seams::{LinePair, Seams, gradient_ratio, shape_of};
+use crate::seams::{LineDisagreement, LineWatch, Seams, gradient_ratio, shape_of};
 use crate::tiled::{ImageRunner, Sweeping, TiledImage};
 use crate::{Failure, FailureKind};
 
@@ -74,13 +74,6 @@ impl CompareOptions<'_> {
     fn most_tiles(&self, plan: &TilePlan) -> usize {
         self.sweeping
             .map_or_else(|| plan.n_tiles(), |sweeping| sweeping.most_tiles(plan))
-    }
-
-    /// Two neighbours that are compared where both have pixels. With swept statistics a tile alone is not what it is among
-    /// the others.
-    fn line_pair(&self, plan: &TilePlan) -> Option<LinePair> {
-        let looks = self.looks.is_some() && self.sweeping.is_none();
-        looks.then(|| LinePair::of(plan)).flatten()
     }
 }
 
@@ -266,8 +259,7 @@ pub(crate) fn count_tiles(
             .plan(size, options.tile_px)
             .map_err(|f| f.about(image.path.display()))?;
         let whole = usize::from(options.whole_plan(size, &plan)?.is_some());
-        let pair = options.line_pair(&plan).map_or(0, |_| 2);
-        total += (options.most_tiles(&plan) + pair) * (1 + n_candidates) + whole;
+        total += options.most_tiles(&plan) * (1 + n_candidates) + whole;
     }
     Ok(total)
 }
@@ -283,28 +275,29 @@ fn compare_sample(
     let Sample { image, truth, .. } = sample;
     let image = &image.clone().with_planes(Some(reference.planes()));
     let plan = options.geometry.plan(image.size(), options.tile_px)?;
-    let run = |runner: &ImageRunner<'_>, plan: &TilePlan| tiles.run(runner, image, plan, options);
-    let TiledImage {
-        image: expected,
-        swept,
-    } = run(reference, &plan)?;
     let lines = TileLines::of(&plan);
     let looks_at_lines = options.looks.is_some() && plan.n_tiles() > 1;
-    let overlap = |runner: &ImageRunner<'_>| -> Result<_, Failure> {
-        let Some(pair) = options.line_pair(&plan) else {
-            return Ok(None);
+    // The image, and how far tiles disagree beside their lines.
+    let run =
+        |runner: &ImageRunner<'_>| -> Result<(TiledImage, Option<LineDisagreement>), Failure> {
+            let mut watch = LineWatch::new(&plan, options.value_range);
+            let observer = looks_at_lines.then_some(&mut watch as &mut dyn TileObserver);
+            let tiled = tiles.run(runner, image, &plan, options, observer)?;
+            Ok((tiled, watch.finish()))
         };
-        let fed = pair.inputs.map(|part| image.crop(part, 1));
-        let [first, second] = fed.each_ref().map(|tile| {
-            let plan = options.geometry.plan(tile.size(), None)?;
-            Ok::<_, Failure>(tiles.run(runner, tile, &plan, options)?.image)
-        });
-        Ok(pair.disagreement(&first?, &second?, plan.request().scale))
-    };
+    let (
+        TiledImage {
+            image: expected,
+            swept,
+        },
+        reference_overlap,
+    ) = run(reference)?;
     let mut whole_gradient = None;
     let tiling = match options.whole_plan(image.size(), &plan)? {
         Some(plan) => {
-            let whole = run(whole_reference, &plan)?.image;
+            let whole = tiles
+                .run(whole_reference, image, &plan, options, None)?
+                .image;
             if looks_at_lines {
                 whole_gradient = gradient_ratio(&whole, &lines);
             }
@@ -312,11 +305,7 @@ fn compare_sample(
         }
         None => None,
     };
-    let reference_seams = if looks_at_lines {
-        Some((gradient_ratio(&expected, &lines), overlap(reference)?))
-    } else {
-        None
-    };
+    let reference_ratio = looks_at_lines.then(|| gradient_ratio(&expected, &lines));
     let against_truth = |output: &PlanarImage| {
         let compared: Option<Comparison> = truth
             .as_ref()
@@ -331,18 +320,15 @@ fn compare_sample(
         .map_err(|f: Failure| f.with_help("give ground truth of the output's size"))?;
     let mut scores = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let output = run(candidate, &plan)?.image;
+        let (TiledImage { image: output, .. }, overlap) = run(candidate)?;
         let compared = compare_images(&expected, &output, Values::Unclamped)?;
-        let seams = match reference_seams {
-            Some((reference_ratio, reference_overlap)) => Some(Seams {
-                ratio: gradient_ratio(&output, &lines),
-                reference_ratio,
-                whole_ratio: whole_gradient,
-                overlap: overlap(candidate)?,
-                reference_overlap,
-            }),
-            None => None,
-        };
+        let seams = reference_ratio.map(|reference_ratio| Seams {
+            ratio: gradient_ratio(&output, &lines),
+            reference_ratio,
+            whole_ratio: whole_gradient,
+            overlap,
+            reference_overlap,
+        });
         if let Some(folder) = options.looks.and_then(|looks| looks.error_maps) {
             write_error_map(folder, &sample.name, &expected, &output, &compared.error)?;
         }
@@ -413,6 +399,7 @@ impl TileCounter<'_> {
         image: &PlanarImage,
         plan: &TilePlan,
         options: &CompareOptions<'_>,
+        observer: Option<&mut dyn TileObserver>,
     ) -> Result<TiledImage, Failure> {
         let progress = |_: usize, _: usize| {
             let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -423,7 +410,7 @@ impl TileCounter<'_> {
             progress: &progress,
             max_workers: None,
         };
-        let tiled = runner.run(image, plan, &control)?;
+        let tiled = runner.run(image, plan, &control, observer)?;
         // Tiles that were counted and turned out not to be needed.
         let skipped = options.most_tiles(plan) - tiled.swept.n_tiles_run;
         self.done.fetch_add(skipped, Ordering::Relaxed);

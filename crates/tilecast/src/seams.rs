@@ -1,9 +1,12 @@
 //! How visible the lines between tiles are in what a model gives.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
+use tilecast_exec::HostTensor;
 use tilecast_metrics::{OverlapDisagreement, PlanarShape, overlap_disagreement, seam_gradient};
-use tilecast_tile::{PlanarImage, Rect, Size, TilePlan};
+use tilecast_tile::{PlanarImage, Rect, Size, Tile, TileObserver, TilePlan, ValueRange};
 
 use crate::pictures::TileLines;
 
@@ -21,11 +24,22 @@ pub struct Seams {
     pub reference_ratio: Option<f64>,
     /// The same for the reference run whole, in which there are no lines: what the image itself gives there.
     pub whole_ratio: Option<f64>,
-    /// How far two neighbouring tiles in the middle disagree beside their line; null where statistics are swept or the
-    /// tiles reach beyond the image.
-    pub overlap: Option<OverlapDisagreement>,
+    /// How far neighbouring tiles disagree beside their lines, over all pairs; null where nothing is finite.
+    pub overlap: Option<LineDisagreement>,
     /// The same for the reference.
-    pub reference_overlap: Option<OverlapDisagreement>,
+    pub reference_overlap: Option<LineDisagreement>,
+}
+
+/// What neighbouring tiles give for the same pixels beside the line between them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct LineDisagreement {
+    /// Pairs of neighbours.
+    pub pairs: usize,
+    /// Mean over pairs of the step in brightness, without its sign, as a share of the range.
+    pub mean_dc_step: f64,
+    /// The pair with the largest step in brightness.
+    #[serde(flatten)]
+    pub worst: OverlapDisagreement,
 }
 
 /// The lines of all images.
@@ -35,7 +49,8 @@ pub struct SeamSummary {
     pub mean_ratio: f64,
     /// The largest of them.
     pub max_ratio: f64,
-    /// Largest step in brightness from one tile to the next, as a share of the range; null where no pair was compared.
+    /// Largest step in brightness from one tile to the next over all pairs, as a share of the range; null where no pair was
+    /// compared.
     pub max_dc_step: Option<f64>,
 }
 
@@ -43,7 +58,7 @@ impl SeamSummary {
     /// Over the images that have lines; `None` where none has a ratio.
     pub(crate) fn of<'a>(images: impl Iterator<Item = &'a Seams> + Clone) -> Option<Self> {
         let ratios: Vec<f64> = images.clone().filter_map(|seams| seams.ratio).collect();
-        let steps = images.filter_map(|seams| Some(seams.overlap?.dc_step.abs()));
+        let steps = images.filter_map(|seams| Some(seams.overlap?.worst.dc_step.abs()));
         (!ratios.is_empty()).then(|| Self {
             mean_ratio: ratios.iter().sum::<f64>() / ratios.len() as f64,
             max_ratio: ratios.iter().copied().fold(0.0, f64::max),
@@ -67,89 +82,155 @@ pub(crate) fn gradient_ratio(image: &PlanarImage, lines: &TileLines) -> Option<f
     seam_gradient(image.data(), shape_of(image), &lines.rows, &lines.columns)?.ratio()
 }
 
-/// Two neighbouring tiles, side by side or one above the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LinePair {
-    /// What each is fed, in pixels of the image.
-    pub(crate) inputs: [Rect; 2],
-    /// Pixels beside their line, which both give; in pixels of the image.
-    beside: Rect,
+/// Watches a run for what neighbouring tiles give for the same pixels beside the line between them. Holds narrow strips, and
+/// each only until its other tile is seen.
+#[derive(Debug)]
+pub(crate) struct LineWatch<'a> {
+    plan: &'a TilePlan,
+    range: ValueRange,
+    /// What the first of a pair gave, by the two tiles.
+    open: BTreeMap<[usize; 2], Vec<f32>>,
+    /// How far pairs are apart.
+    pairs: BTreeMap<[usize; 2], OverlapDisagreement>,
 }
 
-impl LinePair {
-    /// The pair in the middle; `None` where there is one tile only, or one of the two reaches beyond the image.
-    pub(crate) fn of(plan: &TilePlan) -> Option<Self> {
-        let (rows, columns) = (plan.n_tile_rows(), plan.n_columns());
-        let at = |row: usize, column: usize| plan.tile(row * columns + column);
-        // Tiles at the far borders may be fed padding; those before the middle are not.
-        let (row, column) = ((rows - 1) / 2, (columns - 1) / 2);
-        let first = at(row, column);
-        let (second, side_by_side) = if columns > 1 {
-            (at(row, column + 1), true)
-        } else if rows > 1 {
-            (at(row + 1, column), false)
-        } else {
-            return None;
-        };
-        let Size { height, width } = plan.request().image_px;
-        let is_inside = |part: &Rect| part.bottom() <= height && part.right() <= width;
-        let inputs = [first.input, second.input];
-        let near = |line: usize, from: usize, to: usize| {
-            let start = line.saturating_sub(BESIDE_LINE_PX).max(from);
-            let end = (line + BESIDE_LINE_PX).min(to);
-            (start, end.saturating_sub(start))
-        };
-        let beside = if side_by_side {
-            let (left, width) = near(second.core.left, second.input.left, first.input.right());
-            Rect {
-                top: first.core.top,
-                left,
-                height: first.core.height,
-                width,
-            }
-        } else {
-            let (top, height) = near(second.core.top, second.input.top, first.input.bottom());
-            Rect {
-                top,
-                left: first.core.left,
-                height,
-                width: first.core.width,
-            }
-        };
-        (inputs.iter().all(is_inside) && beside.height > 0 && beside.width > 0)
-            .then_some(Self { inputs, beside })
+impl<'a> LineWatch<'a> {
+    pub(crate) fn new(plan: &'a TilePlan, range: ValueRange) -> Self {
+        Self {
+            plan,
+            range,
+            open: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+        }
     }
 
-    /// How far what the two give is apart beside their line; each image is a whole tile's output.
-    pub(crate) fn disagreement(
-        &self,
-        first: &PlanarImage,
-        second: &PlanarImage,
-        scale: usize,
-    ) -> Option<OverlapDisagreement> {
-        let part = |image: &PlanarImage, input: Rect| {
-            let inside = Rect {
-                top: self.beside.top - input.top,
-                left: self.beside.left - input.left,
-                ..self.beside
-            };
-            image.crop(inside, scale)
+    /// What was seen; `None` where there was no pair, or none of finite values.
+    pub(crate) fn finish(self) -> Option<LineDisagreement> {
+        let worst = self.pairs.values().copied().reduce(|worst, pair| {
+            if pair.dc_step.abs() > worst.dc_step.abs() {
+                pair
+            } else {
+                worst
+            }
+        })?;
+        let steps = self.pairs.values().map(|pair| pair.dc_step.abs());
+        Some(LineDisagreement {
+            pairs: self.pairs.len(),
+            mean_dc_step: steps.sum::<f64>() / self.pairs.len() as f64,
+            worst,
+        })
+    }
+
+    /// The neighbours of a tile, and the pixels of the image beside the line to each: in the order of tiles, so that both ends of
+    /// a pair name it alike.
+    fn neighbours(&self, index: usize) -> Vec<([usize; 2], Rect)> {
+        let plan = self.plan;
+        let n_columns = plan.n_columns();
+        let (row, column) = (index / n_columns, index % n_columns);
+        let mut found = Vec::new();
+        let mut add = |pair: [usize; 2], is_side_by_side: bool| {
+            let beside = beside_line(plan.tile(pair[0]), plan.tile(pair[1]), is_side_by_side);
+            if beside.height > 0 && beside.width > 0 {
+                found.push((pair, beside));
+            }
         };
-        let first = part(first, self.inputs[0]);
-        let second = part(second, self.inputs[1]);
-        overlap_disagreement(first.data(), second.data())
+        if column > 0 {
+            add([index - 1, index], true);
+        }
+        if column + 1 < n_columns {
+            add([index, index + 1], true);
+        }
+        if row > 0 {
+            add([index - n_columns, index], false);
+        }
+        if row + 1 < plan.n_tile_rows() {
+            add([index, index + n_columns], false);
+        }
+        found
+    }
+
+    /// The part of a tile's output that lies on these pixels of the image.
+    fn strip(&self, tile: &Tile, output: &HostTensor, part: Rect) -> Vec<f32> {
+        let scale = self.plan.request().scale;
+        let [_, channels, height, width] = *output.dims() else {
+            return Vec::new();
+        };
+        let (top, left) = (part.top - tile.input.top, part.left - tile.input.left);
+        let mut strip = Vec::new();
+        for channel in 0..channels {
+            for y in top * scale..(top + part.height) * scale {
+                let row = (channel * height + y) * width;
+                let values = &output.data()[row + left * scale..row + (left + part.width) * scale];
+                strip.extend(values.iter().map(|v| self.range.to_image(*v)));
+            }
+        }
+        strip
+    }
+}
+
+impl TileObserver for LineWatch<'_> {
+    fn begin(&mut self) {
+        self.open.clear();
+        self.pairs.clear();
+    }
+
+    fn tile(&mut self, index: usize, tile: &Tile, output: &HostTensor) {
+        for (pair, beside) in self.neighbours(index) {
+            let strip = self.strip(tile, output, beside);
+            let Some(other) = self.open.remove(&pair) else {
+                self.open.insert(pair, strip);
+                continue;
+            };
+            let (first, second) = if pair[0] == index {
+                (strip, other)
+            } else {
+                (other, strip)
+            };
+            if let Some(apart) = overlap_disagreement(&first, &second) {
+                self.pairs.insert(pair, apart);
+            }
+        }
+    }
+}
+
+/// The pixels near the line between two neighbours that both are fed, along the part of the line where both have their cores.
+fn beside_line(first: Tile, second: Tile, is_side_by_side: bool) -> Rect {
+    let near = |line: usize, from: usize, to: usize| {
+        let start = line.saturating_sub(BESIDE_LINE_PX).max(from);
+        let end = (line + BESIDE_LINE_PX).min(to);
+        (start, end.saturating_sub(start))
+    };
+    let Rect {
+        mut top,
+        mut left,
+        mut height,
+        mut width,
+    } = first.core;
+    if is_side_by_side {
+        // The last column is slid back: its core begins where the one before ends.
+        let to = first.input.right().min(second.core.right());
+        (left, width) = near(second.core.left, second.input.left, to);
+    } else {
+        let to = first.input.bottom().min(second.core.bottom());
+        (top, height) = near(second.core.top, second.input.top, to);
+    }
+    Rect {
+        top,
+        left,
+        height,
+        width,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tilecast_tile::{BitDepth, Fill, TileRequest, UnalignedSizes};
+    use tilecast_tile::{Fill, TileRequest, UnalignedSizes};
 
     use super::*;
 
-    fn plan(width: usize) -> TilePlan {
+    fn plan(height: usize, width: usize) -> TilePlan {
         TilePlan::new(&TileRequest {
-            image_px: Size { height: 64, width },
+            image_px: Size { height, width },
             tile_px: Some(64),
             halo_px: Some(8),
             alignment_px: 8,
@@ -160,26 +241,61 @@ mod tests {
         .unwrap()
     }
 
-    fn output(value: f32) -> PlanarImage {
-        let size = Size {
-            height: 128,
-            width: 128,
-        };
-        PlanarImage::new(1, size, vec![value; 128 * 128], BitDepth::Eight)
+    /// Tiles of one plane, each of one value, seen in this order.
+    fn watch(
+        plan: &TilePlan,
+        order: &[usize],
+        value: impl Fn(usize) -> f32,
+    ) -> Option<LineDisagreement> {
+        let mut watch = LineWatch::new(plan, ValueRange::UNIT);
+        watch.begin();
+        for &index in order {
+            let Size { height, width } = plan.tile_size();
+            let dims = vec![1, 1, 2 * height, 2 * width];
+            let output = HostTensor::new(dims, vec![value(index); 4 * height * width]);
+            watch.tile(index, &plan.tile(index), &output);
+        }
+        assert!(watch.open.is_empty(), "strips that nobody waits for");
+        watch.finish()
     }
 
     #[test]
-    fn a_brighter_neighbour_is_a_step() {
-        let pair = LinePair::of(&plan(160)).unwrap();
-        assert_eq!(pair.beside.width, 2 * BESIDE_LINE_PX);
-        let found = pair.disagreement(&output(0.25), &output(0.75), 2).unwrap();
-        assert_eq!((found.mean, found.max, found.dc_step), (0.5, 0.5, 0.5));
+    fn a_tile_brighter_than_its_neighbours_is_a_step_to_each_of_them() {
+        // Three columns, two rows, sizes that are no multiples of the core: seven pairs.
+        let plan = plan(97, 130);
+        assert_eq!((plan.n_tile_rows(), plan.n_columns()), (2, 3));
+        for order in [[0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 4, 2]] {
+            let found = watch(&plan, &order, |index| if index == 4 { 0.75 } else { 0.25 }).unwrap();
+            assert_eq!(found.pairs, 7);
+            assert_eq!(
+                (found.worst.mean, found.worst.max, found.worst.dc_step.abs()),
+                (0.5, 0.5, 0.5)
+            );
+            // Tile 4 has three neighbours.
+            assert!((found.mean_dc_step - 0.5 * 3.0 / 7.0).abs() < 1e-12);
+        }
     }
 
     #[test]
-    fn one_tile_and_tiles_beyond_the_image_have_no_pair() {
-        assert_eq!(LinePair::of(&plan(64)), None);
-        assert_eq!(LinePair::of(&plan(66)), None);
+    fn one_tile_has_no_pair() {
+        assert_eq!(watch(&plan(64, 64), &[0], |_| 0.5), None);
+    }
+
+    #[test]
+    fn both_tiles_of_a_pair_have_what_is_compared() {
+        for plan in [plan(97, 130), plan(200, 66), plan(65, 300)] {
+            let watch = LineWatch::new(&plan, ValueRange::UNIT);
+            for index in 0..plan.n_tiles() {
+                for (pair, beside) in watch.neighbours(index) {
+                    for input in pair.map(|tile| plan.tile(tile).input) {
+                        assert!(beside.top >= input.top && beside.bottom() <= input.bottom());
+                        assert!(beside.left >= input.left && beside.right() <= input.right());
+                    }
+                    let image = plan.request().image_px;
+                    assert!(beside.bottom() <= image.height && beside.right() <= image.width);
+                }
+            }
+        }
     }
 
     #[test]
@@ -188,10 +304,14 @@ mod tests {
             ratio,
             reference_ratio: None,
             whole_ratio: None,
-            overlap: Some(OverlapDisagreement {
-                mean: 0.1,
-                max: 0.2,
-                dc_step: step,
+            overlap: Some(LineDisagreement {
+                pairs: 1,
+                mean_dc_step: step,
+                worst: OverlapDisagreement {
+                    mean: 0.1,
+                    max: 0.2,
+                    dc_step: step,
+                },
             }),
             reference_overlap: None,
         };

@@ -7,7 +7,8 @@ use tilecast_exec::Engine;
 use tilecast_onnx::Model;
 use tilecast_passes::{Decline, SweptModel, cut_statistics};
 use tilecast_tile::{
-    PlanarImage, RunControl, SweepCount, SweptFacts, SweptRunner, TilePlan, TiledRunner, ValueRange,
+    PlanarImage, RunControl, SweepCount, SweptFacts, SweptRunner, TileObserver, TilePlan,
+    TiledRunner, ValueRange,
 };
 
 use crate::recipe::Sweeps;
@@ -201,7 +202,8 @@ impl<'a> ImageRunner<'a> {
         &self.declined
     }
 
-    /// Runs the model over an image: swept where that was asked for and the image is more than one tile.
+    /// Runs the model over an image: swept where that was asked for and the image is more than one tile. An observer sees the tiles
+    /// that the result consists of.
     ///
     /// # Errors
     /// A tile cannot be run, or the run is cancelled.
@@ -210,17 +212,18 @@ impl<'a> ImageRunner<'a> {
         image: &PlanarImage,
         plan: &TilePlan,
         control: &RunControl<'_>,
+        observer: Option<&mut dyn TileObserver>,
     ) -> Result<TiledImage, Failure> {
         match &self.swept {
             Some((runner, count)) if plan.n_tiles() > 1 => {
-                let swept = runner.run(image, plan, *count, control)?;
+                let swept = runner.run_observed(image, plan, *count, control, observer)?;
                 Ok(TiledImage {
                     image: swept.image,
                     swept: swept.facts,
                 })
             }
             _ => Ok(TiledImage {
-                image: self.tiled.run(image, plan, control)?,
+                image: self.tiled.run_observed(image, plan, control, observer)?,
                 swept: SweptFacts::unswept(plan),
             }),
         }

@@ -208,7 +208,7 @@ fn figures(artifact: &ArtifactReport) -> Markup {
 
 fn image_row(image: &ImageQuality) -> Markup {
     let seams = image.seams;
-    let step = seams.and_then(|s| s.overlap).map(|o| o.dc_step);
+    let step = seams.and_then(|s| s.overlap).map(|o| o.worst.dc_step);
     html! {
         tr {
             th.name scope="row" { (image.name) }

@@ -513,7 +513,9 @@ fn swept_in_memory(model: &str, image: &PlanarImage, tile_px: usize, sweeps: Swe
     let range = ValueRange::UNIT;
     let runner = ImageRunner::new(&engine, &model, sweeping.as_ref(), range, 2 << 30).unwrap();
     let plan = geometry.plan(image.size(), Some(tile_px)).unwrap();
-    runner.run(image, &plan, &RunControl::default()).unwrap()
+    runner
+        .run(image, &plan, &RunControl::default(), None)
+        .unwrap()
 }
 
 #[test]
