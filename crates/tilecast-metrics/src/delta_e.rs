@@ -110,7 +110,7 @@ pub fn delta_e_2000(first: Lab, second: Lab) -> f64 {
 pub struct DeltaESummary {
     /// Mean over pixels.
     pub mean: f64,
-    /// What 99 of 100 pixels do not exceed, in steps of 0.01 and at most 0.01 too much.
+    /// What 99 of 100 pixels do not exceed, in steps of 0.01 and at most 0.01 too much; 128 where it is more than that.
     pub p99: f64,
     /// The worst pixel.
     pub max: f64,

@@ -15,8 +15,8 @@ use crate::PlanarShape;
 /// bytes per pixel.
 pub const SSIMULACRA2_MAX_PX: usize = 4 << 20;
 
-/// Sides of the smallest image that is measured, pixels.
-const LEAST_SIDE_PX: usize = 8;
+/// Sides of the smallest image that is measured, pixels. The metric looks at six scales, and below this only at some of them.
+const LEAST_SIDE_PX: usize = 64;
 
 /// SSIMULACRA2 over a set of images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
@@ -40,7 +40,7 @@ impl Ssimulacra2Summary {
 }
 
 /// SSIMULACRA2 of two sRGB images of this shape, values in [0, 1], those outside clamped; at most 100. `None` where they are not of
-/// three planes of this shape, a side is below 8 pixels, there are more than [`SSIMULACRA2_MAX_PX`], or something is not finite.
+/// three planes of this shape, a side is below 64 pixels, there are more than [`SSIMULACRA2_MAX_PX`], or something is not finite.
 #[must_use]
 pub fn ssimulacra2(reference: &[f32], candidate: &[f32], shape: PlanarShape) -> Option<f64> {
     let PlanarShape {
@@ -81,7 +81,7 @@ mod tests {
 
     const SHAPE: PlanarShape = PlanarShape {
         channels: 3,
-        height: 48,
+        height: 64,
         width: 64,
     };
 
@@ -90,7 +90,7 @@ mod tests {
             let (x, y) = ((i % 64) as f32, (i / 64) as f32);
             0.5 + 0.3 * (x / 9.0 + seed).sin() * (y / 7.0).cos()
         };
-        (0..3 * 48 * 64).map(value).collect()
+        (0..3 * 64 * 64).map(value).collect()
     }
 
     #[test]
@@ -122,8 +122,8 @@ mod tests {
             width,
         };
         assert_eq!(ssimulacra2(&image, &image[3..], SHAPE), None);
-        assert_eq!(ssimulacra2(&image, &image, shape(1, 48, 192)), None);
-        assert_eq!(ssimulacra2(&image, &image, shape(3, 4, 768)), None);
+        assert_eq!(ssimulacra2(&image, &image, shape(1, 64, 192)), None);
+        assert_eq!(ssimulacra2(&image, &image, shape(3, 32, 128)), None);
         assert_eq!(ssimulacra2(&[], &[], shape(3, usize::MAX, 8)), None);
         let mut bad = image.clone();
         bad[7] = f32::NAN;

@@ -516,7 +516,8 @@ impl SweepSchedule {
     fn limits(&self) -> (usize, usize) {
         let (drafts, sweeps) = match self.count {
             SweepCount::Exactly(n) => (1, (n.get() as usize).min(self.depth + 1)),
-            SweepCount::Auto { .. } => (self.depth, self.depth + 1),
+            // At worst all sweeps are needed after the drafts.
+            SweepCount::Auto { .. } => (self.depth / 2, self.depth + 1),
         };
         (if self.draft.is_some() { drafts } else { 0 }, sweeps)
     }

@@ -64,4 +64,6 @@ fn format_of(path: &Path) -> Option<Format> {
 }
 
 #[cfg(test)]
+mod format_tests;
+#[cfg(test)]
 mod tests;

@@ -220,18 +220,18 @@ fn decode(path: &Path, limits: &ReadLimits) -> Result<PlanarImage, Failure> {
 /// The decoder for what the file is, whatever its name says.
 pub(super) fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDecoder>, Failure> {
     let mut file = BufReader::new(File::open(path)?);
-    let format = image::guess_format(file.fill_buf()?);
+    let format = guess_format(file.fill_buf()?);
     let decoder: Box<dyn ImageDecoder> = match format {
-        Ok(ImageFormat::Png) => Box::new(PngDecoder::with_limits(file, decoder_limits(limits))?),
-        Ok(ImageFormat::Jpeg) => {
+        Some(ImageFormat::Png) => Box::new(PngDecoder::with_limits(file, decoder_limits(limits))?),
+        Some(ImageFormat::Jpeg) => {
             if !has_end(&mut file)? {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
             file.rewind()?;
             Box::new(JpegDecoder::new(file)?)
         }
-        Ok(ImageFormat::Tiff) => Box::new(TiffDecoder::new(file)?),
-        Ok(ImageFormat::WebP) => {
+        Some(ImageFormat::Tiff) => Box::new(TiffDecoder::new(file)?),
+        Some(ImageFormat::WebP) => {
             let decoder = WebPDecoder::new(file)?;
             if decoder.has_animation() {
                 let reason =
@@ -240,7 +240,7 @@ pub(super) fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDeco
             }
             Box::new(decoder)
         }
-        Err(_) if has_image_extension(path) => {
+        None if has_image_extension(path) => {
             let reason =
                 "it does not start like a PNG, JPEG, TIFF or WebP file; export or copy it again";
             return Err(Failure::new(ReadImageErrorKind::Corrupt, reason));
@@ -251,6 +251,14 @@ pub(super) fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDeco
         }
     };
     Ok(decoder)
+}
+
+/// What a file is by its first bytes. Unlike that of `image` it knows BigTIFF, whose version is 43.
+pub(super) fn guess_format(first: &[u8]) -> Option<ImageFormat> {
+    if first.starts_with(b"II+\0") || first.starts_with(b"MM\0+") {
+        return Some(ImageFormat::Tiff);
+    }
+    image::guess_format(first).ok()
 }
 
 pub(super) fn decoder_limits(limits: &ReadLimits) -> Limits {

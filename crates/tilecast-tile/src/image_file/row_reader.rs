@@ -13,7 +13,9 @@ use super::exif::Exif;
 use super::metadata::Metadata;
 use super::pixel_format::{Alpha, Colour, PixelFormat, SampleType};
 use super::png_rows::PngRows;
-use super::read::{Failure, ReadImageError, ReadImageErrorKind, ReadLimits, decoder_limits, open};
+use super::read::{
+    Failure, ReadImageError, ReadImageErrorKind, ReadLimits, decoder_limits, guess_format, open,
+};
 use super::tiff_rows::TiffRows;
 use crate::Size;
 
@@ -133,23 +135,23 @@ impl RowSource for ImageReader {
 
 fn open_rows(path: &Path, limits: &ReadLimits) -> Result<Opened, Failure> {
     let mut file = BufReader::new(File::open(path)?);
-    let format = image::guess_format(file.fill_buf()?);
+    let format = guess_format(file.fill_buf()?);
     file.rewind()?;
     match format {
-        Ok(ImageFormat::Png) => {
+        Some(ImageFormat::Png) => {
             let (png, metadata, notes) = PngRows::open(file, limits)?;
             if !png.is_interlaced() {
                 return Ok(png.into_opened(metadata, notes));
             }
             let reason = "an interlaced PNG; saving it without interlacing lets it be read by rows";
-            let whole = decode_whole(path, limits, reason)?;
+            let whole = decode_whole(path, ImageFormat::Png, limits, reason)?;
             Ok(Opened {
                 metadata,
                 notes,
                 ..whole
             })
         }
-        Ok(ImageFormat::Tiff) => {
+        Some(ImageFormat::Tiff) => {
             let mut tiff = TiffRows::open(file, limits)?;
             let (metadata, notes) = (tiff.metadata(), tiff.notes());
             match tiff.format() {
@@ -158,15 +160,16 @@ fn open_rows(path: &Path, limits: &ReadLimits) -> Result<Opened, Failure> {
                     notes,
                     ..decode_whole(
                         path,
+                        ImageFormat::Tiff,
                         limits,
                         "a TIFF of unusual colours; an RGB one is read by rows",
                     )?
                 }),
             }
         }
-        Ok(ImageFormat::WebP) => decode_whole(path, limits, "a WebP"),
+        Some(ImageFormat::WebP) => decode_whole(path, ImageFormat::WebP, limits, "a WebP"),
         // `open` says what is wrong with what is none of these.
-        _ => decode_whole(path, limits, "a JPEG"),
+        _ => decode_whole(path, ImageFormat::Jpeg, limits, "a JPEG"),
     }
 }
 
@@ -204,7 +207,12 @@ pub(super) fn check_bytes(n_bytes: u64, what: &str, limits: &ReadLimits) -> Resu
 }
 
 /// Decodes an image at once; `what` says why that has to be.
-fn decode_whole(path: &Path, limits: &ReadLimits, what: &str) -> Result<Opened, Failure> {
+fn decode_whole(
+    path: &Path,
+    kind: ImageFormat,
+    limits: &ReadLimits,
+    what: &str,
+) -> Result<Opened, Failure> {
     let mut decoder = open(path, limits)?;
     let (width, height) = decoder.dimensions();
     check_sides(width, height, limits)?;
@@ -213,9 +221,14 @@ fn decode_whole(path: &Path, limits: &ReadLimits, what: &str) -> Result<Opened, 
         let reason = format!("samples are {color_type:?}; save it with 8 or 16 bits per sample");
         Failure::new(ReadImageErrorKind::Unsupported, reason)
     })?;
-    // The decoder holds the file itself, too.
+    // The decoder holds the file itself, too, and besides the pixels that it gives those of its own: WebP in four planes.
+    let own_bytes = match kind {
+        ImageFormat::WebP => u64::from(width) * u64::from(height) * 4,
+        _ => 0,
+    };
     let n_bytes = decoder
         .total_bytes()
+        .saturating_add(own_bytes)
         .saturating_add(std::fs::metadata(path)?.len());
     check_bytes(n_bytes, what, limits)?;
     let metadata = Metadata {

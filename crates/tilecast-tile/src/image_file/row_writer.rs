@@ -303,7 +303,7 @@ impl RowSink for JpegSink {
 }
 
 /// Whether offsets in the file exceed 32 bits. Pixels are not compressed, so that their size is known in advance.
-fn needs_big_tiff(target: &ImageTarget<'_>) -> bool {
+pub(super) fn needs_big_tiff(target: &ImageTarget<'_>) -> bool {
     /// Room for tags and strip tables beside what is counted.
     const SLACK_BYTES: usize = 64 << 20;
     let metadata = target.metadata;
@@ -321,7 +321,7 @@ fn needs_big_tiff(target: &ImageTarget<'_>) -> bool {
     pixels.saturating_add(tags).saturating_add(SLACK_BYTES) > u32::MAX as usize
 }
 
-fn write_tiff<K: TiffKind + Send, E: From<WriteImageError>>(
+pub(super) fn write_tiff<K: TiffKind + Send, E: From<WriteImageError>>(
     file: &mut File,
     target: &ImageTarget<'_>,
     work: impl FnOnce(&mut dyn RowSink) -> Result<(), E>,

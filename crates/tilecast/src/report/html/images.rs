@@ -131,7 +131,7 @@ fn look(
                     }
                     input type="range" min="0" max="100" value="50" aria-label={ "How much of " (quality.name) " is shown in FP32, percent" }
                         data-left="FP32" data-right=(artifact.name);
-                    div.ends aria-hidden="true" { span { (artifact.name) } span { "FP32" } }
+                    div.ends aria-hidden="true" { span { "all " (artifact.name) } span { "all FP32" } }
                 }
                 figure.view {
                     figcaption {
