@@ -35,8 +35,8 @@ pub use plan::{
     RangeSource, RangeStudy, RangeTally, Reason, normalization_nodes,
 };
 pub use precision::{
-    ConvertHalf, DynamicInt8, InsertQdq, IoTypes, PerChannel, RoundFilters, StoreFloat16,
-    StripMetadata,
+    ConvertHalf, DynamicInt8, InsertQdq, IoTypes, KeepChannelsLast, PerChannel, RoundFilters,
+    StoreFloat16, StripMetadata,
 };
 pub use predict::{FloatReason, Island, PredictedNode, Prediction, Runs, predict};
 pub use simplify::{
@@ -59,6 +59,7 @@ pub const PASSES: &[&PassMeta] = &[
     &precision::DYNAMIC_INT8,
     &precision::ROUND_FILTERS,
     &precision::CONVERT_HALF,
+    &precision::KEEP_CHANNELS_LAST,
     &precision::STORE_FLOAT16,
     &precision::STRIP_METADATA,
     &simplify::REMOVE_INITIALIZER_INPUTS,

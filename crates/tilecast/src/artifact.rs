@@ -6,9 +6,10 @@ use tilecast_onnx::{
     InputExtents, Model, bind, declared_extents, mixed_float_operands, upgrade_opset,
 };
 use tilecast_passes::{
-    ConvertHalf, DynamicInt8, Float16, FoldShapes, InsertQdq, IoTypes, Override, Pass, PassReport,
-    PerChannel, Pins, PlanRequest, Precision, PrecisionPlan, RangeEvidence, RangeSource,
-    RemoveDeadNodes, RoundFilters, StoreFloat16, StripMetadata, Target, run_pass,
+    ConvertHalf, DynamicInt8, Float16, FoldShapes, ImageLayout, InsertQdq, IoTypes,
+    KeepChannelsLast, Override, Pass, PassReport, PerChannel, Pins, PlanRequest, Precision,
+    PrecisionPlan, RangeEvidence, RangeSource, RemoveDeadNodes, RoundFilters, StoreFloat16,
+    StripMetadata, Target, run_pass,
 };
 use tilecast_quant::{HalfFormat, Range};
 use tilecast_tile::Size;
@@ -135,6 +136,9 @@ impl ArtifactRequest {
             }),
         };
         reports.push(run_pass(to_int8.as_ref(), &mut model)?);
+        if target.image_layout == ImageLayout::Blocked {
+            reports.push(run_pass(&KeepChannelsLast, &mut model)?);
+        }
         reports.push(match self.target.float16 {
             Float16::Store if self.precision == Precision::Int8 => {
                 run_pass(&StoreFloat16 { plan }, &mut model)?

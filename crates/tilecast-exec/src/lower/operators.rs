@@ -73,6 +73,10 @@ impl<'a> Lowering<'a, '_> {
             "Pad" => self.lower_pad(node, &path),
             "Slice" if node.input_name(4).is_some() => self.lower_sampled(node, &path),
             "ReduceMax" | "ReduceMin" if self.is_float(node) => self.lower_composed(node, &path),
+            "Transpose" => match self.lower_transposed_integers(node, &path) {
+                Some(lowered) => lowered,
+                None => self.lower_operator(node, node.clone(), &path),
+            },
             _ => self.lower_operator(node, node.clone(), &path),
         }
     }

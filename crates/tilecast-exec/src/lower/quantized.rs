@@ -7,7 +7,7 @@ use tilecast_quant::{HalfFormat, QuantParams, QuantType, Scale, ZeroPoint};
 use super::{Constant, Lowering, Operation, PrepareError};
 
 impl<'a> Lowering<'a, '_> {
-    /// An activation's quantization, which must lead to nothing but its dequantization.
+    /// An activation's quantization, which must lead to nothing but its dequantization, perhaps in another order of axes.
     pub(super) fn lower_quantize(
         &mut self,
         node: &'a NodeProto,
@@ -17,21 +17,46 @@ impl<'a> Lowering<'a, '_> {
             return Err(PrepareError::new(path, "it has no input or no output"));
         };
         let parameters = self.activation_parameters(node, output, path)?;
-        let stays_inside = self.graph.uses(output).iter().all(|usage| {
-            usage.slot == Some(0) && self.graph.node(usage.node).is("DequantizeLinear")
-        });
-        if !stays_inside || self.graph.is_output(output) {
-            return Err(PrepareError::new(
-                path,
-                format!(
-                    "its integers `{output}` are read by something else than DequantizeLinear; only Q/DQ pairs are supported here"
-                ),
-            ));
-        }
+        self.check_inside(output, path)?;
         let value = self.value(input, path)?;
         let value = self.push_unary(path, Operation::FakeQuant(parameters), value);
         self.quantized.insert(output, (parameters, value));
         Ok(())
+    }
+
+    /// Checks that integers lead to their dequantization, perhaps in another order of axes, and to nothing else.
+    fn check_inside(&self, integers: &str, path: &str) -> Result<(), PrepareError> {
+        let stays_inside = self.graph.uses(integers).iter().all(|usage| {
+            let reader = self.graph.node(usage.node);
+            usage.slot == Some(0) && (reader.is("DequantizeLinear") || reader.is("Transpose"))
+        });
+        if stays_inside && !self.graph.is_output(integers) {
+            return Ok(());
+        }
+        Err(PrepareError::new(
+            path,
+            format!(
+                "its integers `{integers}` are read by something else than DequantizeLinear or Transpose; only Q/DQ pairs are \
+                 supported here"
+            ),
+        ))
+    }
+
+    /// Integers of an activation in another order of axes; `None` where the node reads no such integers.
+    pub(super) fn lower_transposed_integers(
+        &mut self,
+        node: &'a NodeProto,
+        path: &str,
+    ) -> Option<Result<(), PrepareError>> {
+        let (input, output) = (node.input_name(0)?, node.output_name(0)?);
+        let &(parameters, value) = self.quantized.get(input)?;
+        if let Err(error) = self.check_inside(output, path) {
+            return Some(Err(error));
+        }
+        let transposition = Operation::Onnx(Box::new(node.clone()));
+        let value = self.push_unary(path, transposition, value);
+        self.quantized.insert(output, (parameters, value));
+        Some(Ok(()))
     }
 
     /// The second half of a pair, another name for the fake-quantized value; or a constant.

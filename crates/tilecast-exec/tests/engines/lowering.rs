@@ -179,6 +179,39 @@ fn a_zero_point_that_is_left_out_is_zero_in_the_type_of_the_integers() {
 }
 
 #[test]
+fn integers_may_change_the_order_of_their_axes() {
+    on_each_engine(|engine| {
+        let x = HostTensor::new(
+            vec![2, 3, 4],
+            (0..24).map(|i| i as f32 * 7.3 - 60.0).collect(),
+        );
+        let turn = |name: &str, from: &str, to: &str| node("Transpose", name, &[from], &[to]);
+        let quantize = || node("QuantizeLinear", "q", &["x", "s", "z"], &["q"]);
+        let initializers = || {
+            vec![
+                Tensor::from_f32(vec![1], &[0.5]).to_proto("s"),
+                raw(DataType::U8, &[1], vec![100]).to_proto("z"),
+            ]
+        };
+        let turned: Vec<usize> = x.dims().iter().rev().copied().collect();
+        let of_integers = vec![
+            quantize(),
+            turn("t", "q", "t"),
+            node("DequantizeLinear", "d", &["t", "s", "z"], &["y"]),
+        ];
+        let of_floats = vec![
+            quantize(),
+            node("DequantizeLinear", "d", &["q", "s", "z"], &["d"]),
+            turn("t", "d", "y"),
+        ];
+        let [integers, floats] = [of_integers, of_floats]
+            .map(|nodes| Small::new(x.dims(), nodes, initializers()).run(engine, &x));
+        assert_eq!(integers.dims(), turned);
+        assert_eq!(integers.data(), floats.data());
+    });
+}
+
+#[test]
 fn dequantized_constants_follow_the_definition() {
     on_each_engine(|engine| {
         let bytes: Vec<u8> = (0..12).map(|i| (i * 37 % 256) as u8).collect();

@@ -7,6 +7,7 @@ mod common;
 mod convert_half;
 mod dynamic_int8;
 mod insert_qdq;
+mod keep_channels_last;
 mod keep_in_range;
 mod precision_plan;
 mod round_filters;
