@@ -115,7 +115,13 @@ impl Verb {
     }
 }
 
+#[expect(
+    unsafe_code,
+    reason = "the environment can only be changed safely before there are threads, which is here"
+)]
 fn main() -> ExitCode {
+    // SAFETY: nothing has started a thread yet.
+    unsafe { tilecast_exec::pin_kernels() };
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let after_verb = args.iter().skip(1).cloned();
     match Verb::of(&args) {

@@ -22,4 +22,4 @@ pub use engine::{
     Engine, HostTensor, LoadError, Observer, RunError, Session, SessionOptions, Unseen,
 };
 pub use fed::{FedEngine, ImagePort, PlaneMap};
-pub use tract::TractEngine;
+pub use tract::{TractEngine, pin_kernels};

@@ -28,6 +28,8 @@ pub struct Patch {
     strips_metadata: bool,
     value_types: BTreeMap<String, Option<crate::DataType>>,
     recorded: BTreeMap<String, ValueInfoProto>,
+    declared: BTreeMap<String, Vec<(usize, DimValue)>>,
+    forgets_values: bool,
     opset: Option<i64>,
     ir_version: Option<i64>,
 }
@@ -55,6 +57,8 @@ impl Patch {
             && !self.strips_metadata
             && self.value_types.is_empty()
             && self.recorded.is_empty()
+            && self.declared.is_empty()
+            && !self.forgets_values
     }
 
     /// Removes a node.
@@ -143,6 +147,16 @@ impl Patch {
     pub fn record_value(&mut self, name: &str, data_type: crate::DataType, dims: Vec<DimValue>) {
         let value = value_info(name, data_type, dims);
         self.recorded.insert(name.to_owned(), value);
+    }
+
+    /// Declares dimensions of a graph input or output anew, by axis. An axis that it does not have is left out.
+    pub fn declare_dims(&mut self, name: &str, dims: &[(usize, DimValue)]) {
+        self.declared.insert(name.to_owned(), dims.to_vec());
+    }
+
+    /// Removes what is recorded of values that nodes compute (`value_info`), other than what this patch records.
+    pub fn forget_values(&mut self) {
+        self.forgets_values = true;
     }
 
     /// Raises the default domain's opset version to at least this; the caller answers for the operators between.
@@ -239,10 +253,26 @@ impl Patch {
             .collect();
         graph.value_info.retain(|v| {
             let name = v.name.as_deref().unwrap_or_default();
-            let holds = defined.contains(name) && self.value_types.get(name) != Some(&None);
+            let holds = defined.contains(name)
+                && self.value_types.get(name) != Some(&None)
+                && !self.forgets_values;
             holds && !self.recorded.contains_key(name)
         });
         graph.value_info.extend(self.recorded.values().cloned());
+        for value in graph.input.iter_mut().chain(&mut graph.output) {
+            let declared = self.declared.get(value.name.as_deref().unwrap_or_default());
+            if let Some(declared) = declared
+                && let Some(crate::proto::TypeValue::Tensor(tensor)) =
+                    value.r#type.as_mut().and_then(|t| t.value.as_mut())
+                && let Some(shape) = tensor.shape.as_mut()
+            {
+                for (axis, dim) in declared {
+                    if let Some(place) = shape.dim.get_mut(*axis) {
+                        place.value = Some(dim.clone());
+                    }
+                }
+            }
+        }
         for value in graph
             .value_info
             .iter_mut()

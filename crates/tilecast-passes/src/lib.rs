@@ -24,7 +24,7 @@ mod targets;
 
 pub use cost::multiplications;
 pub use mitigations::{
-    FreezeBatchNorm, MITIGATIONS, MakeResizeExplicit, Mitigation, PoolInWindows,
+    FreezeBatchNorm, MITIGATIONS, MakeResizeExplicit, Mitigation, OpenSize, PoolInWindows,
 };
 pub use pass::{
     Decline, Numerics, Outcome, Pass, PassContext, PassError, PassMeta, PassReport, run_pass,
@@ -90,5 +90,6 @@ pub const PASSES: &[&PassMeta] = &[
     &statistics::CUT_STATISTICS,
     &mitigations::FREEZE_BATCH_NORM,
     &mitigations::MAKE_RESIZE_EXPLICIT,
+    &mitigations::OPEN_SIZE,
     &mitigations::POOL_IN_WINDOWS,
 ];

@@ -5,16 +5,19 @@
 
 mod freeze_batch_norm;
 mod make_resize_explicit;
+mod open_size;
 mod pool_in_windows;
 
 use std::fmt;
 
 pub use freeze_batch_norm::FreezeBatchNorm;
 pub use make_resize_explicit::MakeResizeExplicit;
+pub use open_size::OpenSize;
 pub use pool_in_windows::PoolInWindows;
 
 pub(crate) use freeze_batch_norm::META as FREEZE_BATCH_NORM;
 pub(crate) use make_resize_explicit::META as MAKE_RESIZE_EXPLICIT;
+pub(crate) use open_size::META as OPEN_SIZE;
 pub(crate) use pool_in_windows::META as POOL_IN_WINDOWS;
 
 use crate::Pass;
@@ -45,5 +48,9 @@ pub const MITIGATIONS: &[Mitigation] = &[
     Mitigation {
         code: "H16",
         pass: || Box::new(FreezeBatchNorm),
+    },
+    Mitigation {
+        code: "H35",
+        pass: || Box::new(OpenSize),
     },
 ];

@@ -60,7 +60,7 @@ pub use report::PlannedNode;
 pub use sensitivity::{Mixture, MixturePoint, NodeSensitivity};
 pub use stages::StageCost;
 pub use tilecast_analysis::{RuleMeta, Severity as LintSeverity, rules as lint_rules};
-pub use tilecast_exec::LibrarySearch;
+pub use tilecast_exec::{LibrarySearch, pin_kernels};
 pub use tilecast_passes::{Precision as ConvertPrecision, RangeSource};
 pub use tiled::SweepFacts;
 pub use tiling_contract::{

@@ -12,16 +12,21 @@ Writes one line of JSON per case and number of threads:
     {"name": ..., "threads": n, "reference_ms": [...], "candidates": {label: {"ratios": [...], "difference": x} or {"error": ...}}}
 
 A ratio is the reference's time over the candidate's: above one, the candidate is faster. A round runs reference, candidate, candidate,
-reference: a drift of the machine's speed is the same for both. `difference` is the largest absolute difference of the outputs
+reference: a drift of the machine's speed is the same for both. Each of these is as many runs in a row as take 50 ms of the
+reference, so that a network of a few milliseconds is not measured by what the one before left in the caches. `difference` is the largest absolute difference of the outputs
 over the range of the reference's.
 """
 
 import json
+import math
 import sys
 import time
 
 import numpy as np
 import onnxruntime as ort
+
+
+SAMPLE_SECONDS = 0.05
 
 
 def session(path, threads):
@@ -34,10 +39,11 @@ def session(path, threads):
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def seconds(model, feed):
+def seconds(model, feed, runs):
     begin = time.perf_counter()
-    model.run(None, feed)
-    return time.perf_counter() - begin
+    for _ in range(runs):
+        model.run(None, feed)
+    return (time.perf_counter() - begin) / runs
 
 
 def relative_difference(expected, found):
@@ -70,12 +76,13 @@ def measure(case, threads, rounds):
             continue
         candidates[label] = candidate
         results[label] = {"ratios": [], "difference": relative_difference(expected, found)}
+    runs = math.ceil(SAMPLE_SECONDS / min(seconds(reference, feed, 1) for _ in range(3)))
     reference_ms = []
     for _ in range(rounds):
         for label, candidate in candidates.items():
-            before = seconds(reference, feed)
-            inner = seconds(candidate, feed) + seconds(candidate, feed)
-            after = seconds(reference, feed)
+            before = seconds(reference, feed, runs)
+            inner = seconds(candidate, feed, runs) + seconds(candidate, feed, runs)
+            after = seconds(reference, feed, runs)
             results[label]["ratios"].append((before + after) / inner)
             reference_ms.append(500 * (before + after))
     return {"name": case["name"], "threads": threads, "reference_ms": reference_ms, "candidates": results}

@@ -53,7 +53,8 @@ impl AnalyzeError {
     }
 
     /// The node that is to blame, where the walk over the graph came to it.
-    pub(crate) fn node(&self) -> Option<NodeId> {
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
         self.node
     }
 

@@ -12,7 +12,8 @@ depends on the absolute size in another way. Other sizes fail, or give something
 
 **Does overlap help?** No.
 
-**What to do.** Export the model with dynamic height and width. Where that is not possible, run it at its fixed size.
+**What to do.** Export the model with dynamic height and width. Where only the declared size is fixed and nothing in the graph depends on it,
+`lint: { fix: [H35] }` in the recipe opens it. Otherwise run the model at its fixed size.
 ";
 
 static META: RuleMeta = RuleMeta {

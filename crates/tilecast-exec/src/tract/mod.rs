@@ -8,6 +8,7 @@ mod allow_list;
 mod attributes;
 mod build;
 mod channel_norm;
+mod kernels;
 mod ops;
 mod session;
 
@@ -18,13 +19,16 @@ use tilecast_onnx::Model;
 use crate::lower::lower;
 use crate::{Engine, LoadError, Session, SessionOptions};
 
+pub use kernels::pin_kernels;
+
 /// Name of the engine, in reports and errors.
 const NAME: &str = "tract";
 
 /// The embedded engine. It needs no library on the machine, runs on the CPU, and computes one run on one thread: run
 /// several tiles at once for more.
 ///
-/// For a given model, shapes and machine the results are the same bit for bit, whichever thread asks for them.
+/// For a given model, shapes and machine the results are the same bit for bit, whichever thread asks for them; after
+/// [`pin_kernels`] for all machines of the same instruction sets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TractEngine;
 

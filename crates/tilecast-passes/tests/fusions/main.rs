@@ -14,6 +14,7 @@ mod fold_scale_shift;
 mod group_norm;
 mod layer_norm;
 mod mitigations;
+mod open_size;
 mod pixel_shuffle;
 mod record_shapes;
 mod sample;

@@ -253,7 +253,7 @@ pub(super) fn open(path: &Path, limits: &ReadLimits) -> Result<Box<dyn ImageDeco
     Ok(decoder)
 }
 
-/// What a file is by its first bytes. Unlike that of `image` it knows BigTIFF, whose version is 43.
+/// What a file is by its first bytes. Unlike that of `image` it knows a `BigTIFF`, whose version is 43.
 pub(super) fn guess_format(first: &[u8]) -> Option<ImageFormat> {
     if first.starts_with(b"II+\0") || first.starts_with(b"MM\0+") {
         return Some(ImageFormat::Tiff);

@@ -137,7 +137,11 @@ fn findings(job: &LoadedJob, model: &Model) -> Result<Vec<Finding>, Failure> {
     let Some(first) = errors.first() else {
         return Ok(findings);
     };
-    let repair = if MITIGATIONS.iter().any(|m| m.code == first.code) {
+    let was_tried = rules
+        .fix
+        .iter()
+        .any(|code| code.eq_ignore_ascii_case(first.code));
+    let repair = if !was_tried && MITIGATIONS.iter().any(|m| m.code == first.code) {
         format!("have it repaired by `lint: {{ fix: [{}] }}`, ", first.code)
     } else {
         String::new()

@@ -260,7 +260,7 @@ fn codes_that_no_rule_has_are_refused_with_a_suggestion() {
             "deny: [P04]",
             "fix: [H21]",
             "29:9: `lint.fix.0`: no pass repairs what rule `H21` finds",
-            "those that have one are `H09` and `H16`",
+            "those that have one are `H09`, `H16` and `H35`",
         ),
         (
             "deny: [P04]",
