@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 
-/// Between two looks at the process.
-const INTERVAL: Duration = Duration::from_millis(2);
+/// Between two looks at the process. More of them would take time from it on a small machine.
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// What one run took.
 #[derive(Clone, Copy, Debug, Default)]
