@@ -24,7 +24,7 @@ impl InFlight {
     }
 
     /// Tiles whose predicted peaks fit into the memory limit together, but at least one.
-    pub(crate) fn fitting(self, session: &dyn Session) -> usize {
+    fn fitting(self, session: &dyn Session) -> usize {
         self.memory_bytes.map_or(usize::MAX, |bytes| {
             let per_tile = session.peak_live_bytes().max(1) as u64;
             usize::try_from(bytes / per_tile).map_or(usize::MAX, |n| n.max(1))

@@ -208,9 +208,14 @@ impl<'a> TiledRunner<'a> {
         self.in_flight.of_plan(plan)
     }
 
-    /// Tiles whose predicted peaks fit into the memory limit together, but at least one.
-    pub(crate) fn n_fitting(&self, session: &dyn Session) -> usize {
-        self.in_flight.fitting(session)
+    /// Tiles in flight of a run of this plan: by the runner's limits and by the caller's.
+    pub(crate) fn workers(
+        &self,
+        plan: &TilePlan,
+        session: &dyn Session,
+        control: &RunControl<'_>,
+    ) -> usize {
+        self.in_flight.workers(plan, session, control)
     }
 
     /// Planes of an image that the network takes: what the model says, 3 where it says nothing.
@@ -278,7 +283,7 @@ impl<'a> TiledRunner<'a> {
         let session = self.session(plan, image.channels())?;
         let pass = Pass {
             plan,
-            n_workers: self.in_flight.workers(plan, session.as_ref(), control),
+            n_workers: self.workers(plan, session.as_ref(), control),
             control,
             n_before: 0,
             n_all: plan.n_tiles(),

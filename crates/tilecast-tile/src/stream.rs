@@ -8,7 +8,6 @@
 //! row above is written. Tiles take equal time, so it rarely does. Where tiles fade into each other, results are added up
 //! tile by tile in their order, so that threads leave no trace in the sums.
 
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -252,12 +251,8 @@ impl TiledRunner<'_> {
         control: &RunControl<'_>,
     ) -> Result<(), RunRowsError> {
         let session = self.session(plan, wiring.fed)?;
-        let limit = control.max_workers.map_or(usize::MAX, NonZeroUsize::get);
         let pass = RowPass {
-            n_workers: self
-                .n_workers(plan)
-                .min(self.n_fitting(session.as_ref()))
-                .min(limit),
+            n_workers: self.workers(plan, session.as_ref(), control),
             session,
             plan,
             wiring,

@@ -140,8 +140,10 @@ pub struct RunImage {
     pub sweeps: usize,
     /// How often they were run with little halo before, to learn the statistics of the image.
     pub drafts: usize,
-    /// Whether every swept statistic was that of the whole image in the last sweep, or the image is one tile.
-    pub statistics_exact: bool,
+    /// Whether every swept statistic was that of the whole image in the last sweep, or the image is one tile; goes into
+    /// [`RunOutcome::equivalence`].
+    #[serde(skip)]
+    pub(crate) statistics_exact: bool,
     /// Tiles at the same time; null where every core takes some.
     pub workers: Option<usize>,
     /// Predicted peak of the process, bytes; null where the image is held whole.

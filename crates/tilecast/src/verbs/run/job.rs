@@ -393,7 +393,8 @@ impl Try<'_> {
             Err(Stop::Rows(RunRowsError::Run(error))) => return Err(self.about(error.into())),
             // These name the file themselves.
             Err(Stop::Rows(other)) => return Err(other.into()),
-            Err(Stop::Changed | Stop::NotLast) => {
+            Err(Stop::NotLast) => unreachable!("a sweep that was not the last has one behind it"),
+            Err(Stop::Changed) => {
                 let failure = Failure::new(FailureKind::Io, "the file changed while it was read");
                 return Err(self.about(failure));
             }

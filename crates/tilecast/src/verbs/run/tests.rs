@@ -585,22 +585,18 @@ fn swept_runs_carry_alpha_over() {
     ] {
         let format = format(Colour::Rgb, alpha, SampleType::U16);
         write_pixels(&path(name), size, format, pixels, &none);
-        let output = path(&format_name(name));
+        let output = path(&format!("out-{name}"));
         run_with(&RunSettings {
             sweeps: NonZeroU32::new(2).map(Sweeps::Count),
             ..settings(INSTANCE_NORM, &path(name), &output, TileSelection::Side(80))
         });
     }
     let [(_, without, _), (format, with, _)] =
-        ["rgb.tif", "rgba.tif"].map(|name| read_rows(&path(&format_name(name))));
+        ["rgb.tif", "rgba.tif"].map(|name| read_rows(&path(&format!("out-{name}"))));
     assert_eq!(format.alpha, Alpha::Straight);
     for (a, b) in with.chunks_exact(4).zip(without.chunks_exact(3)) {
         assert_eq!((&a[..3], a[3]), (b, 1.0));
     }
-}
-
-fn format_name(input: &str) -> String {
-    format!("out-{input}")
 }
 
 #[test]
