@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tilecast_analysis::TilingAnalysis;
@@ -246,37 +246,43 @@ pub(crate) fn calibrate(
     };
     let table = Mutex::new(CalibrationTable::default());
     let n_threads = rayon::current_num_threads();
-    for group in images.chunks(images_at_once(images, options, n_threads)?) {
-        let share = n_threads.div_ceil(group.len());
-        let seen: Vec<Result<(), Failure>> = group
-            .par_iter()
-            .map(|file| {
-                let image = file.read()?.with_planes(planes);
-                let plan = plan(options, image.size())?;
-                let tile = plan.tile_size();
-                let session = session_for(vec![1, image.channels(), tile.height, tile.width])?;
-                let per_worker = session.peak_live_bytes().max(1) as u64;
-                let affordable = options.memory_bytes / per_worker / group.len() as u64;
-                let n_workers = share
-                    .min(usize::try_from(affordable).unwrap_or(share))
-                    .max(1);
-                let observed = observe_image(
-                    session.as_ref(),
-                    &image,
-                    &plan,
-                    options,
-                    n_workers,
-                    cx,
-                    done,
-                )
-                .map_err(|f| f.about(file.path.display()))?;
-                let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-                table.merge(&observed);
-                Ok(())
-            })
-            .collect();
-        // Of several failures the first one is told, whichever thread met its own first.
-        seen.into_iter().collect::<Result<(), Failure>>()?;
+    let n_readers = images_at_once(images, options, n_threads)?.min(images.len());
+    let observe_next = |index: usize, file: &ImageFile| -> Result<(), Failure> {
+        let image = file.read()?.with_planes(planes);
+        let plan = plan(options, image.size())?;
+        let tile = plan.tile_size();
+        let session = session_for(vec![1, image.channels(), tile.height, tile.width])?;
+        // Threads without an image of their own help with the tiles of the last ones.
+        let share = n_threads.div_ceil(n_readers.min(images.len() - index));
+        let per_worker = session.peak_live_bytes().max(1) as u64;
+        let affordable = options.memory_bytes / per_worker / n_readers as u64;
+        let n_workers = share
+            .min(usize::try_from(affordable).unwrap_or(share))
+            .max(1);
+        let session = session.as_ref();
+        let observed = observe_image(session, &image, &plan, options, n_workers, cx, done)
+            .map_err(|f| f.about(file.path.display()))?;
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.merge(&observed);
+        Ok(())
+    };
+    let taken = AtomicUsize::new(0);
+    let failures: Vec<(usize, Failure)> = (0..n_readers)
+        .into_par_iter()
+        .filter_map(|_| {
+            loop {
+                let index = taken.fetch_add(1, Ordering::Relaxed);
+                let file = images.get(index)?;
+                if let Err(failure) = observe_next(index, file) {
+                    taken.store(images.len(), Ordering::Relaxed);
+                    return Some((index, failure));
+                }
+            }
+        })
+        .collect();
+    // Images before the first one that fails were taken before it, and are seen to their end: it is the same in every run.
+    if let Some((_, failure)) = failures.into_iter().min_by_key(|(index, _)| *index) {
+        return Err(failure);
     }
     Ok(table.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

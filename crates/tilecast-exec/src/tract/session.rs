@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tract_onnx::tract_core::knobs;
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::optim::Optimizer;
 use tract_onnx::tract_core::plan;
 use tract_onnx::tract_core::prelude::multithread::Executor;
 use tract_onnx::tract_hir::internal::{
-    DimLike, IntoTValue, RunOptions, TVec, Tensor, TractResult, TypedNode, TypedRunnableModel,
-    ensure,
+    DimLike, IntoTValue, RunOptions, TVec, Tensor, TractResult, TypedModel, TypedNode,
+    TypedRunnableModel, ensure,
 };
 
 use super::ops::Observe;
@@ -52,7 +53,7 @@ impl TractSession {
                 knobs::set_str("TRACT_AMX_BF16", "false"),
                 "tract has no setting TRACT_AMX_BF16"
             );
-            let model = build::build(lowered)?.into_optimized()?;
+            let model = optimized(build::build(lowered)?)?;
             let options = RunOptions {
                 executor: Some(Executor::SingleThread),
                 ..RunOptions::default()
@@ -127,6 +128,26 @@ impl Session for TractSession {
     fn peak_live_bytes(&self) -> usize {
         self.peak_live_bytes
     }
+}
+
+/// tract's optimization, with constants folded once more in between.
+///
+/// A rewritten convolution leaves a chain of reshaped constants behind. Its later passes look at every one of them, in time
+/// that grows with the square of their number, and its own order folds them only after that. The plans are the same.
+fn optimized(mut model: TypedModel) -> TractResult<TypedModel> {
+    let mut declutter = Optimizer::declutter();
+    let rewritten = declutter
+        .passes
+        .iter()
+        .position(|pass| format!("{pass:?}") == "declutter");
+    if let Some(rewritten) = rewritten {
+        for fold in Optimizer::prop_consts().passes {
+            declutter.add_pass(rewritten + 1, fold);
+        }
+    }
+    declutter.optimize(&mut model)?;
+    model.optimize()?;
+    Ok(model)
 }
 
 /// Every observation point is still computed: tract drops what no output needs.

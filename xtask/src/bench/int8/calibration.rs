@@ -14,7 +14,7 @@ use super::{CALIBRATE, SCRIPT, fill};
 
 const SAMPLE: &str = "models/nafnet-denoise.onnx";
 
-/// Processes are timed at most so often: the peer takes a minute for each.
+/// Histograms are made at most so often: the peer takes a minute for each.
 const MOST_ROUNDS: usize = 3;
 
 /// Our name of an estimator, what it lets `calibrate` leave out, and the peer's name.
@@ -95,6 +95,11 @@ pub(super) fn measure(
             estimator,
             n_images: N_CALIBRATION[0],
             ..Cost::default()
+        };
+        let rounds = if extra.is_empty() {
+            rounds
+        } else {
+            options.rounds
         };
         for _ in 0..rounds {
             progress(&format!("calibrating, {estimator}"));
