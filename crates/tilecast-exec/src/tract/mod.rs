@@ -10,6 +10,7 @@ mod build;
 mod channel_norm;
 mod kernels;
 mod ops;
+mod panels;
 mod session;
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::internal::{
 };
 
 use super::ops::Observe;
-use super::{NAME, build};
+use super::{NAME, build, panels};
 use crate::border::check_inputs;
 use crate::guard::guarded;
 use crate::lower::{Constant, LoweredGraph};
@@ -130,7 +130,7 @@ impl Session for TractSession {
     }
 }
 
-/// tract's optimization, with constants folded once more in between.
+/// tract's optimization, with constants folded once more in between, and operands packed by panels.
 ///
 /// A rewritten convolution leaves a chain of reshaped constants behind. Its later passes look at every one of them, in time
 /// that grows with the square of their number, and its own order folds them only after that. The plans are the same.
@@ -147,6 +147,7 @@ fn optimized(mut model: TypedModel) -> TractResult<TypedModel> {
     }
     declutter.optimize(&mut model)?;
     model.optimize()?;
+    panels::pack_by_panels(&mut model)?;
     Ok(model)
 }
 
