@@ -89,7 +89,7 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "stream",
         summary: "memory of 100 megapixels through `run --memory 512MiB`, and predicted against measured peaks",
         page: None,
-        rounds: 1,
+        rounds: 3,
         run: stream::run,
     },
     Benchmark {
