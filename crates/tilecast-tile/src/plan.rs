@@ -202,6 +202,8 @@ pub struct TilePlan {
     columns: Cut,
     /// See [`TilePlan::with_ramp`].
     ramp_px: usize,
+    /// See [`TilePlan::with_fixed_size`].
+    is_fixed: bool,
 }
 
 impl TilePlan {
@@ -270,6 +272,7 @@ impl TilePlan {
             rows: Cut::new(height, fed.height, tile.height, halo_px),
             columns: Cut::new(width, fed.width, tile.width, halo_px),
             ramp_px: 0,
+            is_fixed: false,
         })
     }
 
@@ -310,6 +313,7 @@ impl TilePlan {
                 tile.width,
                 halo_px,
             ),
+            is_fixed: true,
             ..plan
         })
     }
@@ -405,6 +409,31 @@ impl TilePlan {
         Size {
             height: self.rows.tile_px,
             width: self.columns.tile_px,
+        }
+    }
+
+    /// Pixels that all tiles are fed, overlaps counted as often as they are fed.
+    #[must_use]
+    pub fn pixels_fed(&self) -> u64 {
+        let Size { height, width } = self.tile_size();
+        [height, width]
+            .into_iter()
+            .fold(self.n_tiles() as u64, |n, side| {
+                n.saturating_mul(side as u64)
+            })
+    }
+
+    /// Whether its tiles have the one size that the network takes.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
+    /// The smallest tile of which as many, with the same halo, cover an image that is several.
+    pub(crate) fn smallest_tile(&self) -> Size {
+        let alignment_px = self.request.alignment_px;
+        Size {
+            height: self.rows.shortest_segment(alignment_px),
+            width: self.columns.shortest_segment(alignment_px),
         }
     }
 
@@ -518,6 +547,14 @@ impl Cut {
             step_px,
             n: (fed_px - 2 * halo_px).div_ceil(step_px),
         }
+    }
+
+    /// Length of the shortest segments that are as many, a multiple of `alignment_px`.
+    fn shortest_segment(&self, alignment_px: usize) -> usize {
+        // Together the segments hold the axis, and two halos at each of the lines between them.
+        let overlaps_px = 2 * self.halo_px * (self.n - 1);
+        let shortest = (self.fed_px + overlaps_px).div_ceil(self.n);
+        shortest.next_multiple_of(alignment_px).min(self.tile_px)
     }
 
     fn input(&self, idx: usize) -> Range<usize> {

@@ -21,6 +21,11 @@ impl SessionCache {
     /// Sessions kept; one more evicts the one that was not used for longest.
     pub(crate) const CAPACITY: usize = 4;
 
+    /// Keeps none of them.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// The session for this shape, prepared by `load` if there is none.
     pub(crate) fn get_or_load(
         &mut self,

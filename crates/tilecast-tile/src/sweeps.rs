@@ -4,7 +4,7 @@
 //! [`tilecast_analysis::SweepContract`] says. Beside what a single run in tiles holds, there are the statistics of the image, of the
 //! tiles in flight, and of those that finished before an earlier one did.
 //!
-//! Where the halo makes most of a tile, the first sweeps are drafts: tiles of the same size with little halo, so fewer of them.
+//! Where the halo makes most of a tile, the first sweeps are drafts: tiles with little halo, so fewer of them or smaller ones.
 //! Their statistics are a little off at the borders of tiles, by far less than what the first sweeps are off by anyway.
 //!
 //! Tiles are merged in their order, in float64, so the number of threads leaves no trace in the result.
@@ -81,6 +81,8 @@ pub struct SweptFacts {
     pub n_sweeps: usize,
     /// Tiles that were run in all of them.
     pub n_tiles_run: usize,
+    /// Pixels that these tiles were fed.
+    pub pixels_fed: u64,
     /// For each sweep from the second on, drafts among them: the largest movement of a statistic, relative to its size.
     pub movements: Vec<f64>,
     /// Whether every statistic was that of the whole image in the last sweep, up to rounding.
@@ -95,6 +97,7 @@ impl SweptFacts {
             n_drafts: 0,
             n_sweeps: 1,
             n_tiles_run: plan.n_tiles(),
+            pixels_fed: plan.pixels_fed(),
             movements: Vec::new(),
             is_exact: plan.n_tiles() == 1,
         }
@@ -262,6 +265,7 @@ impl<'a> SweptRunner<'a> {
             schedule: SweepSchedule::new(plan, count, self.contract.depth),
             known: (0..n_images).map(|_| Known::none(&self.contract)).collect(),
             n_tiles_run: 0,
+            pixels_fed: 0,
         }
     }
 
@@ -326,6 +330,7 @@ pub struct SweepRun<'a> {
     /// One per image.
     known: Vec<Known>,
     n_tiles_run: usize,
+    pixels_fed: u64,
 }
 
 /// What the next sweep is.
@@ -362,6 +367,7 @@ impl SweepRun<'_> {
             n_drafts,
             n_sweeps,
             n_tiles_run: self.n_tiles_run,
+            pixels_fed: self.pixels_fed,
             movements: self.schedule.movements.clone(),
             is_exact: n_sweeps > self.schedule.depth,
         }
@@ -463,8 +469,16 @@ impl SweepRun<'_> {
         let moved = moved.map(|(known, fresh)| movement(contract, &known.values, fresh, n_sweeps));
         self.schedule.advance(next, moved.fold(0.0, f64::max));
         self.n_tiles_run += next.plan.n_tiles();
+        self.pixels_fed += next.plan.pixels_fed();
         for (known, fresh) in self.known.iter_mut().zip(fresh) {
             known.update(contract, fresh, n_sweeps);
+        }
+        // A session that is not used again would make the peak that of two.
+        let tile_px = |next: &NextSweep| next.plan.tile_size();
+        if let Some(after) = self.next_sweep()
+            && tile_px(&after) != tile_px(next)
+        {
+            lock(&self.runner.sessions).clear();
         }
     }
 }
@@ -473,7 +487,7 @@ impl SweepRun<'_> {
 #[derive(Clone, Debug)]
 struct SweepSchedule {
     plan: TilePlan,
-    /// Tiles of the same size with little halo, where there are by far fewer of them.
+    /// Tiles with little halo, where they are by far less work.
     draft: Option<TilePlan>,
     count: SweepCount,
     depth: usize,
@@ -485,8 +499,8 @@ struct SweepSchedule {
 /// The halo of drafts, as a share of the whole one.
 const DRAFT_HALO: usize = 6;
 
-/// Drafts are made where they take no more than this share of the tiles.
-const DRAFT_TILES: (usize, usize) = (3, 4);
+/// Drafts are made where they feed no more than this share of the pixels.
+const DRAFT_SHARE: (u64, u64) = (3, 4);
 
 /// Statistics with fewer levels are exact after as many sweeps as drafts would save.
 const LEAST_DEPTH_FOR_DRAFTS: usize = 3;
@@ -590,7 +604,8 @@ pub fn draft_halo_px(halo_px: usize, alignment_px: usize, depth: usize) -> Optio
     (depth >= LEAST_DEPTH_FOR_DRAFTS).then_some(halo_px)
 }
 
-/// The plan of drafts for an image, where they are worth it.
+/// The plan of drafts for an image, where they are worth it: in fewer tiles of the same size, whose session is that of the
+/// sweeps; or else in smaller tiles.
 fn draft_plan(plan: &TilePlan, depth: usize) -> Option<TilePlan> {
     let request = *plan.request();
     let halo_px = draft_halo_px(request.halo_px?, request.alignment_px, depth)?;
@@ -598,10 +613,18 @@ fn draft_plan(plan: &TilePlan, depth: usize) -> Option<TilePlan> {
         halo_px: Some(halo_px),
         ..request
     };
-    let draft = TilePlan::with_tile_size(&request, Some(plan.tile_size())).ok()?;
-    let (part, of) = DRAFT_TILES;
-    let pays = draft.n_tiles() * of <= plan.n_tiles() * part;
-    (pays && draft.tile_size() == plan.tile_size()).then_some(draft)
+    let (part, of) = DRAFT_SHARE;
+    let most = plan.pixels_fed().saturating_mul(part);
+    let pays = |draft: &TilePlan| draft.pixels_fed().saturating_mul(of) <= most;
+    let fewer = TilePlan::with_tile_size(&request, Some(plan.tile_size())).ok()?;
+    if fewer.tile_size() == plan.tile_size() && pays(&fewer) {
+        return Some(fewer);
+    }
+    if plan.is_fixed() {
+        return None;
+    }
+    let smaller = TilePlan::with_tile_size(&request, Some(fewer.smallest_tile())).ok()?;
+    pays(&smaller).then_some(smaller)
 }
 
 /// The state behind a lock; a worker that panicked takes the whole run with it, so what it left is never looked at.

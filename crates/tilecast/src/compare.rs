@@ -499,6 +499,7 @@ mod tests {
                 n_drafts: 0,
                 n_sweeps: 1,
                 n_tiles_run: 1,
+                pixels_fed: 1,
                 movements: Vec::new(),
                 is_exact: true,
             },

@@ -266,15 +266,26 @@ impl Application {
         let name = Self::text(&sweeps["model"]["name"]);
         let model = Model::load(&self.folder.join(name)).unwrap();
         let whole = self.axes(image, tile, self.number("halo_px"));
-        let [rows, columns] = &whole;
-        let n_tiles = |[rows, columns]: &[Axis; 2]| rows.segments.len() * columns.segments.len();
-        let draft = sweeps["draft_halo_px"].as_u64().map(|halo| {
+        let draft = sweeps["draft_halo_px"].as_u64().and_then(|halo| {
             let halo = usize::try_from(halo).unwrap();
-            self.axes(image, tile, halo)
+            let fed = |axes: &[Axis; 2]| -> usize {
+                let sides = axes.iter().map(|a| a.segments.len() * a.segments[0].ends);
+                sides.product()
+            };
+            let pays = |axes: &[Axis; 2]| 4 * fed(axes) <= 3 * fed(&whole);
+            let fewer = self.axes(image, tile, halo);
+            if pays(&fewer) {
+                return Some(fewer);
+            }
+            let alignment = self.number("alignment_px");
+            let [height, width] = fewer.map(|axis| {
+                let n = axis.segments.len();
+                let side = (axis.padded + 2 * halo * (n - 1)).div_ceil(n);
+                side.div_ceil(alignment) * alignment
+            });
+            let smaller = self.axes(image, Size { height, width }, halo);
+            pays(&smaller).then_some(smaller)
         });
-        let draft = draft.filter(|draft| 4 * n_tiles(draft) <= 3 * n_tiles(&whole));
-        let tile_px = (rows.segments[0].ends * columns.segments[0].ends) as f64;
-        let ratio = (rows.padded * columns.padded) as f64 / tile_px;
 
         let statistics = list("statistics");
         let mut known: Vec<Vec<f64>> = statistics
@@ -287,6 +298,8 @@ impl Application {
         for sweep in first..=n_sweeps {
             let axes = draft.as_ref().filter(|_| sweep == 0).unwrap_or(&whole);
             let [rows, columns] = axes;
+            let tile_px = (rows.segments[0].ends * columns.segments[0].ends) as f64;
+            let ratio = (rows.padded * columns.padded) as f64 / tile_px;
             let mut outputs: Vec<Vec<HostTensor>> = Vec::new();
             let mut weights = Vec::new();
             for row in &rows.segments {
@@ -476,9 +489,20 @@ fn an_application_gives_the_pixels_of_the_runtime() {
 
 #[test]
 fn an_application_that_sweeps_gives_the_pixels_of_the_runtime() {
-    for (model, fill, n_sweeps) in [
-        ("models/exports/nafnet-pad-ts17.onnx", Fill::Zero, 3),
-        ("models/statistics/instance-norm.onnx", Fill::Reflect, 2),
+    // Whether drafts have fewer tiles, and tiles of the same size.
+    for (model, fill, n_sweeps, drafts) in [
+        (
+            "models/exports/nafnet-pad-ts17.onnx",
+            Fill::Zero,
+            3,
+            (true, true),
+        ),
+        (
+            "models/statistics/instance-norm.onnx",
+            Fill::Reflect,
+            2,
+            (false, false),
+        ),
     ] {
         let folder = job(
             model,
@@ -511,6 +535,12 @@ fn an_application_that_sweeps_gives_the_pixels_of_the_runtime() {
         let runtime = runner
             .run(&image, &plan, count, &RunControl::default())
             .unwrap();
+        let facts = &runtime.facts;
+        assert_eq!((facts.n_drafts, facts.n_sweeps), (1, n_sweeps as usize));
+        let n_draft_tiles = facts.n_tiles_run - facts.n_sweeps * plan.n_tiles();
+        let draft_px = facts.pixels_fed - u64::from(n_sweeps) * plan.pixels_fed();
+        let has_same_tile = draft_px == n_draft_tiles as u64 * 160 * 160;
+        assert_eq!((n_draft_tiles < plan.n_tiles(), has_same_tile), drafts);
         assert_same(
             &application.sweep(&image, tile, n_sweeps as usize),
             &runtime.image,

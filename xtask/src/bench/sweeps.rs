@@ -82,7 +82,7 @@ const CASES: [Case; 5] = [
 struct Trace {
     /// PSNR against the whole-image run for each count of sweeps, dB.
     psnr_db: Vec<f64>,
-    /// Tiles run for each of them, as a share of all tiles.
+    /// Pixels fed for each of them, as a share of those of one sweep.
     work: Vec<f64>,
     /// The same of `auto`, for each tolerance.
     auto: Vec<Auto>,
@@ -113,7 +113,7 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
                  whole-image run of the same model in tract, unclamped, peak 1.",
                 images.len()
             ),
-            "Work is how many tiles are run, drafts among them, over the tiles of one sweep."
+            "Work is how many pixels tiles are fed, those of drafts among them, over those of one sweep."
                 .to_owned(),
         ],
         versions: vec![("tilecast".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
@@ -325,7 +325,7 @@ impl Setting {
             let run = swept.run(&image, &plan, count, &control);
             run.map_err(|e| failed(e.into()))
         };
-        let share = |n_tiles: usize| n_tiles as f64 / plan.n_tiles() as f64;
+        let share = |pixels_fed: u64| pixels_fed as f64 / plan.pixels_fed() as f64;
         // One sweep is a plain run in tiles; the last count is one more than there are levels.
         let (mut of_counts, mut work) = (vec![psnr_db(&tiled)?], vec![1.0]);
         let mut per_sweep = 0.0;
@@ -333,7 +333,7 @@ impl Setting {
             let count = u32::try_from(n).ok().and_then(NonZeroU32::new);
             let start = Instant::now();
             let found = run(SweepCount::Exactly(count.expect("at least 2, and few")))?;
-            work.push(share(found.facts.n_tiles_run));
+            work.push(share(found.facts.pixels_fed));
             // Of the last one, which has no drafts.
             per_sweep = start.elapsed().as_secs_f64() / n as f64;
             of_counts.push(psnr_db(&found.image)?);
@@ -345,7 +345,7 @@ impl Setting {
                 psnr_db: psnr_db(&found.image)?,
                 n_drafts: found.facts.n_drafts,
                 n_sweeps: found.facts.n_sweeps,
-                work: share(found.facts.n_tiles_run),
+                work: share(found.facts.pixels_fed),
             });
         }
         Ok(Some(Trace {

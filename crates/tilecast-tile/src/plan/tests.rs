@@ -423,6 +423,27 @@ proptest! {
         let Size { height, width } = request.image_px;
         prop_assert_eq!(plan.n_tiles(), per_axis(height) * per_axis(width));
     }
+
+    #[test]
+    fn the_smallest_tile_is_the_least_of_which_as_many_cover(request in any_request()) {
+        let plan = TilePlan::new(&request).unwrap();
+        prop_assume!(plan.n_tiles() > 1);
+        let smallest = plan.smallest_tile();
+        let again = TilePlan::with_tile_size(&request, Some(smallest)).unwrap();
+        prop_assert_eq!(again.tile_size(), smallest);
+        let counts = |plan: &TilePlan| (plan.n_tile_rows(), plan.n_columns());
+        prop_assert_eq!(counts(&again), counts(&plan));
+        for (height, width) in [(request.alignment_px, 0), (0, request.alignment_px)] {
+            let shorter = Size {
+                height: smallest.height - height,
+                width: smallest.width - width,
+            };
+            // Nothing that is left is as good as an axis that is cut into more.
+            if let Ok(plan) = TilePlan::with_tile_size(&request, Some(shorter)) {
+                prop_assert!(plan.n_tiles() > again.n_tiles());
+            }
+        }
+    }
 }
 
 #[test]
