@@ -27,8 +27,8 @@ const MODEL: &str = "models/nafnet-denoise.onnx";
 /// Cores that both are given.
 const CORES: [usize; 2] = [2, 1];
 
-/// Runs with one core take twice the time, and what they say, a ratio of times, spreads little: they are made in every so
-/// many rounds.
+/// The peer runs with one core in every so many rounds: it takes twice the time, and what it says, a ratio of times, spreads
+/// little.
 const ROUNDS_PER_SLOW_ROUND: usize = 3;
 
 /// An image, and the side of the tiles that both run it in.
@@ -106,7 +106,7 @@ pub(super) fn run(options: &Options) -> Result<Report, BenchError> {
         method: vec![
             "Both read an 8-bit TIFF, run the sample in tiles of the same size with the same overlap, and write a TIFF. The peer is onnxruntime's CPU \
              provider with its defaults and as many threads as there are cores, in a loop over the tiles, with the image and the result as whole arrays of \
-             float32; tilecast runs a tile per core. Rounds are interleaved: tilecast, peer, with two cores and, in every third round, with one, and then \
+             float32; tilecast runs a tile per core. Rounds are interleaved: the peer and tilecast with two cores, tilecast with one and, in every third round, the peer with one, and then \
              two processes of tilecast at once with one core each: what the machine makes of a second core when nothing is shared."
                 .into(),
             "Times are those of whole processes. \"Without the start of Python\" leaves its start and its imports out of the peer's; nothing is left out of \
@@ -138,7 +138,9 @@ struct Measured {
     difference: u32,
     /// Per number of cores as in [`CORES`], a pair per round.
     pairs: [Vec<Pair>; 2],
-    /// In rounds with one core: seconds until two processes of one core each are through that run at the same time.
+    /// Tilecast with one core, in every round.
+    one_core: Vec<Sample>,
+    /// In rounds with the peer on one core: seconds until two processes of one core each are through that run at the same time.
     side_by_side: Vec<f64>,
 }
 
@@ -157,27 +159,36 @@ fn measure(case: &Case, options: &Options) -> Result<Measured, BenchError> {
         },
         difference: 0,
         pairs: [Vec::new(), Vec::new()],
+        one_core: Vec::new(),
         side_by_side: Vec::new(),
     };
     for round in 0..options.rounds.max(1) {
-        for (cores, pairs) in CORES.into_iter().zip(&mut measured.pairs) {
-            if cores == 1 && round % ROUNDS_PER_SLOW_ROUND != 0 {
-                continue;
-            }
-            progress(&format!("{}: round {round}, {cores} core(s)", case.name));
-            let (our_sample, tiles) = run_ours(case, &input, &ours, cores)?;
-            let peer_sample = run_peer(options, tiles, &input, &peer, cores)?;
-            pairs.push(Pair {
-                ours: our_sample,
-                peer: peer_sample,
+        // What is compared runs one after the other: both programs with two cores, tilecast with two and one, both with one.
+        progress(&format!("{}: round {round}, two cores", case.name));
+        if round == 0 {
+            // The peer is told the tiles that we take.
+            measured.tiles = run_ours(case, &input, &ours, 2)?.1;
+        }
+        let peer_both = run_peer(options, measured.tiles, &input, &peer, 2)?;
+        let (ours_both, _) = run_ours(case, &input, &ours, 2)?;
+        measured.compare(&ours, &peer)?;
+        measured.pairs[0].push(Pair {
+            ours: ours_both,
+            peer: peer_both,
+        });
+        progress(&format!("{}: round {round}, one core", case.name));
+        let (ours_one, _) = run_ours(case, &input, &ours, 1)?;
+        measured.one_core.push(ours_one);
+        if round % ROUNDS_PER_SLOW_ROUND == 0 {
+            let peer_one = run_peer(options, measured.tiles, &input, &peer, 1)?;
+            measured.compare(&ours, &peer)?;
+            measured.pairs[1].push(Pair {
+                ours: ours_one,
+                peer: peer_one,
             });
-            measured.tiles = tiles;
-            measured.difference = measured.difference.max(largest_difference(&ours, &peer)?);
-            if cores == 1 {
-                progress(&format!("{}: two processes at once", case.name));
-                let seconds = run_side_by_side(case, &input, [&ours, &peer])?;
-                measured.side_by_side.push(seconds);
-            }
+            progress(&format!("{}: two processes at once", case.name));
+            let seconds = run_side_by_side(case, &input, [&ours, &peer])?;
+            measured.side_by_side.push(seconds);
         }
     }
     Ok(measured)
@@ -269,6 +280,12 @@ fn seconds_of(text: &str) -> Option<f64> {
 }
 
 impl Measured {
+    /// Takes note of how far the two results are apart.
+    fn compare(&mut self, ours: &Path, peer: &Path) -> Result<(), BenchError> {
+        self.difference = self.difference.max(largest_difference(ours, peer)?);
+        Ok(())
+    }
+
     /// Times of the peer over ours.
     fn ratios(&self, cores: usize, seconds: fn(&Sample) -> f64) -> Option<Quartiles> {
         let index = CORES.iter().position(|n| *n == cores)?;
@@ -279,14 +296,20 @@ impl Measured {
         Quartiles::of(&ratios)
     }
 
-    /// Time with one core over that with two, round by round.
-    fn scaling(&self, program: fn(&Pair) -> &Sample) -> Option<Quartiles> {
-        let [both, one] = &self.pairs;
+    /// Our time with one core over that with two, round by round.
+    fn scaling(&self) -> Option<Quartiles> {
+        let both = self.pairs[0].iter().map(|pair| pair.ours.run.seconds);
+        let one = self.one_core.iter().map(|one| one.run.seconds);
+        let ratios: Vec<f64> = both.zip(one).map(|(both, one)| one / both).collect();
+        Quartiles::of(&ratios)
+    }
+
+    /// The same of the peer, where it ran with one.
+    fn peer_scaling(&self) -> Option<Quartiles> {
+        let both = self.pairs[0].iter().step_by(ROUNDS_PER_SLOW_ROUND);
         let ratios: Vec<f64> = both
-            .iter()
-            .step_by(ROUNDS_PER_SLOW_ROUND)
-            .zip(one)
-            .map(|(both, one)| program(one).run.seconds / program(both).run.seconds)
+            .zip(&self.pairs[1])
+            .map(|(both, one)| one.peer.run.seconds / both.peer.run.seconds)
             .collect();
         Quartiles::of(&ratios)
     }
@@ -345,8 +368,8 @@ impl Measured {
         }
         rows.push(vec![
             "one core over two".to_owned(),
-            text(self.scaling(ours)),
-            text(self.scaling(peer)),
+            text(self.scaling()),
+            text(self.peer_scaling()),
             String::new(),
         ]);
         rows.push(vec![
@@ -398,6 +421,7 @@ impl Measured {
             "tiles": self.tiles,
             "largest_difference": self.difference,
             "side_by_side_seconds": self.side_by_side,
+            "one_core": self.one_core.iter().map(Sample::json).collect::<Vec<_>>(),
             "rounds": { "2": rounds(&self.pairs[0]), "1": rounds(&self.pairs[1]) },
         })
     }
@@ -488,6 +512,7 @@ mod tests {
             },
             difference: 2,
             pairs: [vec![pair(10.0, 11.0)], vec![pair(19.0, 21.0)]],
+            one_core: vec![sample(19.0, 19.0, 100_000_000)],
             side_by_side: vec![20.0],
         };
         let rows = measured.table(&CASES[1]).rows;

@@ -97,7 +97,30 @@ fn an_interrupted_run_keeps_the_earlier_image() {
 #[test]
 fn twenty_kills_leave_no_part_of_an_image_and_the_next_run_tidies_up() {
     let folder = Folder::with_images();
-    let line = "run srvgg-x2.onnx images/2.png -o result.png --tile 64";
+    kill_twenty_times(
+        &folder,
+        "run srvgg-x2.onnx images/2.png -o result.png --tile 64",
+    );
+}
+
+#[test]
+fn kills_between_sweeps_leave_no_more() {
+    let folder = Folder::with_images();
+    let model = "instance-norm.onnx";
+    folder.write(model, sample_model(&format!("statistics/{model}")));
+    let whole = sample_image("01-s10-256x256.png");
+    let part = image::imageops::crop_imm(&whole, 0, 0, 162, 130).to_image();
+    part.save(folder.path("images/2.png")).unwrap();
+    // A draft and two of three sweeps write no image.
+    kill_twenty_times(
+        &folder,
+        &format!("run {model} images/2.png -o result.png --tile 80 --sweeps 3"),
+    );
+}
+
+/// Kills this run at twenty moments, and lets it come to its end then.
+#[track_caller]
+fn kill_twenty_times(folder: &Folder, line: &str) {
     let start = Instant::now();
     folder.succeed(line);
     let millis = start.elapsed().as_millis() as u64;
