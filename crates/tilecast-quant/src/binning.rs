@@ -4,6 +4,8 @@
 //! rounding it to the nearest integer `n` by the addition of 1.5·2²³ leaves `floor` at `n` or `n - 1`, and the
 //! comparison of `n * 2^e`, again exact, with the value itself decides, whether or not the product underflowed.
 
+use tilecast_simd::{Loop, widest};
+
 /// The number of bins on each side of zero; the whole range is resolved into at least half as many.
 pub const MAX_BINS_PER_SIDE: usize = 4096;
 
@@ -63,60 +65,85 @@ pub(crate) struct Scan {
 
 /// Finds extremes and counts; the extremes are meaningful only if `non_finite` is 0.
 pub(crate) fn scan(block: &[f32]) -> Scan {
-    let mut min = [f32::INFINITY; N_LANES];
-    let mut max = [f32::NEG_INFINITY; N_LANES];
-    let mut zeros = [0_u32; N_LANES];
-    let mut non_finite = [0_u32; N_LANES];
-    let mut take = |lane: usize, value: f32| {
-        min[lane] = if value < min[lane] { value } else { min[lane] };
-        max[lane] = if value > max[lane] { value } else { max[lane] };
-        zeros[lane] += u32::from(value == 0.0);
-        non_finite[lane] += u32::from(!value.is_finite());
-    };
-    let (groups, rest) = block.as_chunks::<N_LANES>();
-    for group in groups {
-        for (lane, &value) in group.iter().enumerate() {
+    widest(ScanLoop(block))
+}
+
+struct ScanLoop<'a>(&'a [f32]);
+
+impl Loop for ScanLoop<'_> {
+    type Output = Scan;
+
+    #[inline(always)]
+    fn run(self) -> Scan {
+        let block = self.0;
+        let mut min = [f32::INFINITY; N_LANES];
+        let mut max = [f32::NEG_INFINITY; N_LANES];
+        let mut zeros = [0_u32; N_LANES];
+        let mut non_finite = [0_u32; N_LANES];
+        let mut take = |lane: usize, value: f32| {
+            min[lane] = if value < min[lane] { value } else { min[lane] };
+            max[lane] = if value > max[lane] { value } else { max[lane] };
+            zeros[lane] += u32::from(value == 0.0);
+            non_finite[lane] += u32::from(!value.is_finite());
+        };
+        let (groups, rest) = block.as_chunks::<N_LANES>();
+        for group in groups {
+            for (lane, &value) in group.iter().enumerate() {
+                take(lane, value);
+            }
+        }
+        for (lane, &value) in rest.iter().enumerate() {
             take(lane, value);
         }
-    }
-    for (lane, &value) in rest.iter().enumerate() {
-        take(lane, value);
-    }
-    Scan {
-        min: min.into_iter().fold(f32::INFINITY, f32::min),
-        max: max.into_iter().fold(f32::NEG_INFINITY, f32::max),
-        zeros: zeros.iter().sum(),
-        non_finite: non_finite.iter().sum(),
+        Scan {
+            min: min.into_iter().fold(f32::INFINITY, f32::min),
+            max: max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            zeros: zeros.iter().sum(),
+            non_finite: non_finite.iter().sum(),
+        }
     }
 }
 
 /// Smallest and largest value of a block; `None` if some value is not finite. Less than half the work of [`scan`].
 pub(crate) fn extremes(block: &[f32]) -> Option<(f32, f32)> {
-    let mut min = [f32::INFINITY; N_LANES];
-    let mut max = [f32::NEG_INFINITY; N_LANES];
-    // What is not finite makes a sum so; large values may, too.
-    let mut sum = [0.0_f32; N_LANES];
-    let mut take = |lane: usize, value: f32| {
-        min[lane] = if value < min[lane] { value } else { min[lane] };
-        max[lane] = if value > max[lane] { value } else { max[lane] };
-        sum[lane] += value;
-    };
-    let (groups, rest) = block.as_chunks::<N_LANES>();
-    for group in groups {
-        for (lane, &value) in group.iter().enumerate() {
+    widest(ExtremesLoop(block))
+}
+
+struct ExtremesLoop<'a>(&'a [f32]);
+
+impl Loop for ExtremesLoop<'_> {
+    type Output = Option<(f32, f32)>;
+
+    #[inline(always)]
+    fn run(self) -> Option<(f32, f32)> {
+        let block = self.0;
+        let mut min = [f32::INFINITY; N_LANES];
+        let mut max = [f32::NEG_INFINITY; N_LANES];
+        // What is not finite makes a sum so; large values may, too.
+        let mut sum = [0.0_f32; N_LANES];
+        let mut take = |lane: usize, value: f32| {
+            min[lane] = if value < min[lane] { value } else { min[lane] };
+            max[lane] = if value > max[lane] { value } else { max[lane] };
+            sum[lane] += value;
+        };
+        let (groups, rest) = block.as_chunks::<N_LANES>();
+        for group in groups {
+            for (lane, &value) in group.iter().enumerate() {
+                take(lane, value);
+            }
+        }
+        for (lane, &value) in rest.iter().enumerate() {
             take(lane, value);
         }
+        let is_finite =
+            sum.iter().all(|sum| sum.is_finite()) || block.iter().all(|v| v.is_finite());
+        is_finite.then(|| {
+            (
+                min.into_iter().fold(f32::INFINITY, f32::min),
+                max.into_iter().fold(f32::NEG_INFINITY, f32::max),
+            )
+        })
     }
-    for (lane, &value) in rest.iter().enumerate() {
-        take(lane, value);
-    }
-    let is_finite = sum.iter().all(|sum| sum.is_finite()) || block.iter().all(|v| v.is_finite());
-    is_finite.then(|| {
-        (
-            min.into_iter().fold(f32::INFINITY, f32::min),
-            max.into_iter().fold(f32::NEG_INFINITY, f32::max),
-        )
-    })
 }
 
 /// The constants that take a value to its bin.
@@ -134,7 +161,7 @@ impl Binning {
     }
 
     /// The position of the bin of `value`, which must lie in the range the exponent was chosen for.
-    #[inline]
+    #[inline(always)]
     fn index(&self, value: f32) -> u32 {
         let shifted = value * self.inv_width + ROUND_MAGIC;
         let nearest = shifted.to_bits().wrapping_sub(ROUND_MAGIC.to_bits());
@@ -150,10 +177,29 @@ impl Binning {
         let mut buffer = [0_u32; INDEX_LEN];
         for values in block.chunks(INDEX_LEN) {
             let indices = &mut buffer[..values.len()];
-            for (idx, &value) in indices.iter_mut().zip(values) {
-                *idx = self.index(value);
-            }
+            widest(IndexLoop {
+                binning: self,
+                values,
+                indices,
+            });
             consume(indices);
+        }
+    }
+}
+
+struct IndexLoop<'a> {
+    binning: &'a Binning,
+    values: &'a [f32],
+    indices: &'a mut [u32],
+}
+
+impl Loop for IndexLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (idx, &value) in self.indices.iter_mut().zip(self.values) {
+            *idx = self.binning.index(value);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! in which they were seen or on how they were shared out.
 
 use serde::{Deserialize, Serialize};
+use tilecast_simd::{Loop, widest};
 
 /// The extremes of what was observed of a value.
 ///
@@ -81,30 +82,42 @@ impl Magnitude {
 /// The bits of the largest magnitude, and of the smallest above zero; `i32::MAX` where all are zero. Magnitudes order like
 /// their bits, and integer comparisons need no care for NaN, so that the loop becomes vector code.
 fn bit_extremes(values: &[f32]) -> (i32, i32) {
-    const LANES: usize = 16;
-    let (lanes, rest) = values.as_chunks::<LANES>();
-    let mut largest = [0_i32; LANES];
-    let mut smallest = [i32::MAX; LANES];
-    let mut add = |lane: &[f32; LANES]| {
-        for i in 0..LANES {
-            let bits = (lane[i].to_bits() & 0x7fff_ffff) as i32;
-            let above_zero = if bits == 0 { i32::MAX } else { bits };
-            largest[i] = if bits > largest[i] { bits } else { largest[i] };
-            smallest[i] = if above_zero < smallest[i] {
-                above_zero
-            } else {
-                smallest[i]
-            };
-        }
-    };
-    lanes.iter().for_each(&mut add);
-    let mut last = [0.0; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    add(&last);
-    (
-        largest.into_iter().fold(0, i32::max),
-        smallest.into_iter().fold(i32::MAX, i32::min),
-    )
+    widest(BitExtremes(values))
+}
+
+struct BitExtremes<'a>(&'a [f32]);
+
+impl Loop for BitExtremes<'_> {
+    type Output = (i32, i32);
+
+    #[inline(always)]
+    fn run(self) -> (i32, i32) {
+        const LANES: usize = 16;
+        let values = self.0;
+        let (lanes, rest) = values.as_chunks::<LANES>();
+        let mut largest = [0_i32; LANES];
+        let mut smallest = [i32::MAX; LANES];
+        let mut add = |lane: &[f32; LANES]| {
+            for i in 0..LANES {
+                let bits = (lane[i].to_bits() & 0x7fff_ffff) as i32;
+                let above_zero = if bits == 0 { i32::MAX } else { bits };
+                largest[i] = if bits > largest[i] { bits } else { largest[i] };
+                smallest[i] = if above_zero < smallest[i] {
+                    above_zero
+                } else {
+                    smallest[i]
+                };
+            }
+        };
+        lanes.iter().for_each(&mut add);
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        add(&last);
+        (
+            largest.into_iter().fold(0, i32::max),
+            smallest.into_iter().fold(i32::MAX, i32::min),
+        )
+    }
 }
 
 /// What is summed.

@@ -14,6 +14,8 @@
 //! returns the limit). Fake quantization keeps NaN, so that a broken model stays visible in its output.
 //! Infinities saturate.
 
+use tilecast_simd::{Loop, widest};
+
 use crate::types::{QuantParams, QuantType, Scale};
 
 /// 1.5·2²³, see the header.
@@ -38,7 +40,7 @@ impl Limits {
 }
 
 /// Rounds `value` to an integer, ties to even; needs `|value| <= 2²²`.
-#[inline]
+#[inline(always)]
 fn round_small(value: f32) -> f32 {
     (value + ROUND_MAGIC) - ROUND_MAGIC
 }
@@ -119,15 +121,33 @@ pub fn dequantize_slice(bytes: &[u8], params: &QuantParams, values: &mut Vec<f32
 ///
 /// Equal bit for bit to [`quantize_slice`] followed by [`dequantize_slice`], except that NaN stays NaN.
 pub fn fake_quantize_in_place(values: &mut [f32], params: &QuantParams) {
-    let Limits { low, high, .. } = Limits::of(params);
-    let scale = params.scale().get();
-    for value in values {
-        let steps = *value / scale;
-        // These comparisons are the minimum and maximum instructions of SSE with NaN passed through.
-        let steps = if steps < low { low } else { steps };
-        let steps = if steps > high { high } else { steps };
-        // The zero point cancels: `(round(steps) + zero_point) - zero_point` is exact on small integers.
-        *value = round_small(steps) * scale;
+    widest(FakeQuantize {
+        values,
+        limits: Limits::of(params),
+        scale: params.scale().get(),
+    });
+}
+
+struct FakeQuantize<'a> {
+    values: &'a mut [f32],
+    limits: Limits,
+    scale: f32,
+}
+
+impl Loop for FakeQuantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (scale, Limits { low, high, .. }) = (self.scale, self.limits);
+        for value in self.values {
+            let steps = *value / scale;
+            // These comparisons are the minimum and maximum instructions of SSE with NaN passed through.
+            let steps = if steps < low { low } else { steps };
+            let steps = if steps > high { high } else { steps };
+            // The zero point cancels: `(round(steps) + zero_point) - zero_point` is exact on small integers.
+            *value = round_small(steps) * scale;
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use tract_onnx::tract_hir::internal::{
     TypedFact, TypedOp, as_op, ensure, inference_wrap, op_as_typed_op, op_out_of_plan, tvec,
 };
 
+use tilecast_simd::{Loop, widest};
+
 use crate::lower::ChannelNorm;
 
-/// Positions that are normalized together. With the channels of a network they fit into a core's own cache, so that the
-/// three passes over them read memory once.
+/// Most positions that are normalized together.
 const BLOCK: usize = 256;
 
 /// `(x - mean) / sqrt(variance + ε)` over axis 1, times the scale, plus the shift. The reciprocal of the root is multiplied
@@ -43,7 +44,13 @@ impl EvalOp for Normalize {
         if image > 0 {
             let targets = plain.as_slice_mut::<f32>()?.chunks_exact_mut(image);
             for (source, target) in input.as_slice::<f32>()?.chunks_exact(image).zip(targets) {
-                normalize(&self.0, source, target, channels, inner);
+                widest(Image {
+                    norm: &self.0,
+                    source,
+                    target,
+                    channels,
+                    inner,
+                });
             }
         }
         Ok(tvec!(output.into_tvalue()))
@@ -51,57 +58,80 @@ impl EvalOp for Normalize {
 }
 
 /// One image, channel after channel.
-fn normalize(
-    norm: &ChannelNorm,
-    source: &[f32],
-    target: &mut [f32],
+struct Image<'a> {
+    norm: &'a ChannelNorm,
+    source: &'a [f32],
+    target: &'a mut [f32],
     channels: usize,
     inner: usize,
-) {
-    let count = channels as f32;
-    let mut start = 0;
-    while start < inner {
-        let n = BLOCK.min(inner - start);
-        let rows = || {
-            source
-                .chunks_exact(inner)
-                .map(|plane| &plane[start..start + n])
-        };
-        let (mut mean, mut factor) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
-        let (mean, factor) = (&mut mean[..n], &mut factor[..n]);
-        for row in rows() {
-            for (sum, value) in mean.iter_mut().zip(row) {
-                *sum += *value;
+}
+
+impl Loop for Image<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self {
+            norm,
+            source,
+            target,
+            channels,
+            inner,
+        } = self;
+        let count = channels as f32;
+        let block = block_len(channels);
+        // Rows of a block lie next to each other here. In the image their distance may be a power of two, and then they take
+        // each other's places in the cache.
+        let mut gathered = vec![0.0_f32; channels * block];
+        let (mut mean, mut factor) = (vec![0.0_f32; block], vec![0.0_f32; block]);
+        for start in (0..inner).step_by(block) {
+            let n = block.min(inner - start);
+            let (mean, factor) = (&mut mean[..n], &mut factor[..n]);
+            mean.fill(0.0);
+            factor.fill(0.0);
+            let rows = source.chunks_exact(inner);
+            for (row, kept) in rows.zip(gathered.chunks_exact_mut(n)) {
+                let row = &row[start..start + n];
+                for ((kept, sum), value) in kept.iter_mut().zip(mean.iter_mut()).zip(row) {
+                    *kept = *value;
+                    *sum += *value;
+                }
+            }
+            for sum in mean.iter_mut() {
+                *sum /= count;
+            }
+            let rows = || gathered.chunks_exact(n).take(channels);
+            for row in rows() {
+                for ((sum, value), mean) in factor.iter_mut().zip(row).zip(mean.iter()) {
+                    let difference = *value - *mean;
+                    *sum += difference * difference;
+                }
+            }
+            for sum in factor.iter_mut() {
+                *sum = 1.0 / (*sum / count + norm.epsilon).sqrt();
+            }
+            let planes = target.chunks_exact_mut(inner);
+            for (channel, (row, plane)) in rows().zip(planes).enumerate() {
+                let of = |list: &Option<Vec<f32>>, default| {
+                    let value = list.as_ref().and_then(|list| list.get(channel));
+                    value.copied().unwrap_or(default)
+                };
+                let (scale, shift) = (of(&norm.scale, 1.0), of(&norm.shift, 0.0));
+                let places = plane[start..start + n].iter_mut();
+                for (((place, value), mean), factor) in
+                    places.zip(row).zip(mean.iter()).zip(factor.iter())
+                {
+                    *place = (*value - *mean) * *factor * scale + shift;
+                }
             }
         }
-        for sum in mean.iter_mut() {
-            *sum /= count;
-        }
-        for row in rows() {
-            for ((sum, value), mean) in factor.iter_mut().zip(row).zip(mean.iter()) {
-                let difference = *value - *mean;
-                *sum += difference * difference;
-            }
-        }
-        for sum in factor.iter_mut() {
-            *sum = 1.0 / (*sum / count + norm.epsilon).sqrt();
-        }
-        let planes = target.chunks_exact_mut(inner);
-        for (channel, (row, plane)) in rows().zip(planes).enumerate() {
-            let of = |list: &Option<Vec<f32>>, default| {
-                let value = list.as_ref().and_then(|list| list.get(channel));
-                value.copied().unwrap_or(default)
-            };
-            let (scale, shift) = (of(&norm.scale, 1.0), of(&norm.shift, 0.0));
-            let places = plane[start..start + n].iter_mut();
-            for (((place, value), mean), factor) in
-                places.zip(row).zip(mean.iter()).zip(factor.iter())
-            {
-                *place = (*value - *mean) * *factor * scale + shift;
-            }
-        }
-        start += n;
     }
+}
+
+/// How many positions are normalized together: so many that their channels fit into a core's first cache, within bounds.
+fn block_len(channels: usize) -> usize {
+    const CACHE_VALUES: usize = 6 << 10;
+    (CACHE_VALUES / channels.max(1)).clamp(64, BLOCK) / 16 * 16
 }
 
 impl TypedOp for Normalize {
@@ -135,7 +165,13 @@ mod tests {
             shift: Some(vec![0.0, -1.0, 3.0]),
         };
         let mut target = vec![0.0; source.len()];
-        normalize(&norm, &source, &mut target, channels, inner);
+        widest(Image {
+            norm: &norm,
+            source: &source,
+            target: &mut target,
+            channels,
+            inner,
+        });
         for position in [0, 1, BLOCK - 1, BLOCK, inner - 1] {
             let at = |c: usize| f64::from(source[c * inner + position]);
             let mean = (at(0) + at(1) + at(2)) / 3.0;
