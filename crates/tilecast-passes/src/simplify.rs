@@ -39,6 +39,7 @@ mod site;
 mod slices_to_split;
 mod substitute;
 mod transpose_upsampling;
+mod widening;
 
 use std::fmt;
 

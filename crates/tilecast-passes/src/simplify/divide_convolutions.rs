@@ -1,12 +1,14 @@
 //! A Split behind convolutions as one convolution per part.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{Graph, NodeId, Tensor, attribute, axis_from_front, node};
 
 use super::rewrite::Rewrite;
 use super::site::Site;
+use super::widening::Widening;
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// Axis of the channels.
@@ -30,14 +32,19 @@ with the filters of that part. Depthwise convolutions in between are divided wit
 the halves of a simple gate (NAFNet) or of queries, keys and values (Restormer) are written where they are read; and in INT8
 each part has a range of its own.
 
+Depthwise convolutions ONNX Runtime computes in blocks of 8 or 16 channels, and several times as slowly where these do not
+divide them, as in the feed-forward blocks of Restormer (127, 255, 510 and 1021 channels a part). Parts of such a number
+are widened to the next multiple of 16 with filters of zeros, which the convolution that reads them multiplies with zeros.
+
 **Before / After.** `c = Conv(x, W); d = Conv(c, V, group = C); a, b = Split(d, axis 1)` becomes
 `a = Conv(Conv(x, W_a), V_a); b = Conv(Conv(x, W_b), V_b)`.
 
 **Preconditions.** The chain from the Split back ends in a convolution without groups; between are depthwise
-convolutions only. Weights and biases are constant; nothing else reads what is between. Each part has 8 filters or more, behind
-depthwise convolutions a multiple of 16: others ONNX Runtime computes slowly.
+convolutions only. Weights and biases are constant; nothing else reads what is between. Each part has 8 filters or more. Behind
+depthwise convolutions it has a multiple of 16, or the convolutions as a whole do not have one either, the parts are equal,
+and all that reads them is element-wise, finite at zero, and ends in convolutions with constant weights and without groups.
 
-**Numerics.** Exact: the same products are summed, channel by channel.
+**Numerics.** Exact: the same products are summed, channel by channel, and products with zeros.
 
 **References.** L. Chen et al., *Simple Baselines for Image Restoration*, 2022, <https://arxiv.org/abs/2204.04676> (the
 simple gate).",
@@ -57,6 +64,7 @@ impl Pass for DivideConvolutions {
         let mut rewrite = Rewrite::of(graph);
         for (id, _) in graph.nodes().filter(|(_, n)| n.is("Split")) {
             match Division::of(&site, id) {
+                Ok(Some(division)) if division.is_stale(&rewrite) => {}
                 Ok(Some(division)) => division.write(&mut rewrite, graph),
                 Ok(None) => {}
                 Err(reason) => rewrite.decline(id, reason),
@@ -83,6 +91,8 @@ struct Division<'g> {
     sizes: Vec<usize>,
     /// From the first convolution to the one that is split.
     chain: Vec<Link<'g>>,
+    /// How the readers of the parts take more channels, where the parts get some.
+    widening: Option<Widening<'g>>,
 }
 
 impl<'g> Division<'g> {
@@ -99,18 +109,28 @@ impl<'g> Division<'g> {
             let is_depthwise = link.is_depthwise;
             chain.insert(0, link);
             if !is_depthwise {
-                let sizes = sizes(site, node, chain[0].weights.dims()[0])?;
-                if chain.len() > 1
-                    && let Some(size) = sizes.iter().find(|size| !size.is_multiple_of(BLOCK))
-                {
-                    return Err(format!(
-                        "a depthwise convolution over {size} channels is not computed in blocks"
-                    ));
-                }
+                let n_channels = chain[0].weights.dims()[0];
+                let sizes = sizes(site, node, n_channels)?;
+                let odd = sizes.iter().find(|size| !size.is_multiple_of(BLOCK));
+                let widening = match odd {
+                    Some(size) if chain.len() > 1 => {
+                        let told = |why: String| {
+                            format!(
+                                "a depthwise convolution over {size} channels is not computed in blocks, and {why}"
+                            )
+                        };
+                        if n_channels.is_multiple_of(BLOCK) {
+                            return Err(told(format!("one over {n_channels} is")));
+                        }
+                        Some(Widening::of(site, &node.output, &sizes, BLOCK).map_err(told)?)
+                    }
+                    _ => None,
+                };
                 return Ok(Some(Self {
                     split,
                     sizes,
                     chain,
+                    widening,
                 }));
             }
             let Some(input) = conv.input_name(0) else {
@@ -124,20 +144,36 @@ impl<'g> Division<'g> {
         }
     }
 
+    /// Whether an edit so far changed one of the nodes: it is then found again when the pass runs next.
+    fn is_stale(&self, rewrite: &Rewrite<'_, '_>) -> bool {
+        let chain = self.chain.iter().map(|link| link.id);
+        let readers = self.widening.iter().flat_map(Widening::nodes);
+        chain.chain(readers).any(|id| rewrite.touched(id))
+    }
+
     fn write(&self, rewrite: &mut Rewrite<'_, '_>, graph: &Graph<'_>) {
+        let widened = self
+            .widening
+            .as_ref()
+            .map(|w| (w.width(), w.write(rewrite)));
         let mut nodes = Vec::new();
         let mut begin = 0;
         for (part, size) in self.sizes.iter().enumerate() {
+            let (filters, whole) = (begin..begin + size, &graph.node(self.split).output[part]);
+            let (width, whole) = match &widened {
+                Some((width, names)) => (*width, &names[whole.as_str()]),
+                None => (*size, whole),
+            };
             let mut input = self.chain[0].node.input[0].clone();
             for (place, link) in self.chain.iter().enumerate() {
                 let is_last = place + 1 == self.chain.len();
                 let written = &link.node.output[0];
                 let output = if is_last {
-                    graph.node(self.split).output[part].clone()
+                    whole.clone()
                 } else {
                     rewrite.fresh(written, &format!("_part{part}"))
                 };
-                nodes.push(link.part(rewrite, part, begin..begin + size, &input, &output));
+                nodes.push(link.part(rewrite, part, (&filters, width), &input, &output));
                 input = output;
             }
             begin += size;
@@ -179,18 +215,18 @@ impl<'g> Link<'g> {
         })
     }
 
-    /// The convolution with some of the filters.
+    /// The convolution with some of the filters, and with filters of zeros up to a number.
     fn part(
         &self,
         rewrite: &mut Rewrite<'_, '_>,
         part: usize,
-        filters: std::ops::Range<usize>,
+        (filters, width): (&Range<usize>, usize),
         input: &str,
         output: &str,
     ) -> NodeProto {
         let mut add = |slot: usize, tensor: &Tensor| {
             let name = &self.node.input[slot];
-            rewrite.add_constant(name, &format!("_part{part}"), &rows(tensor, &filters))
+            rewrite.add_constant(name, &format!("_part{part}"), &rows(tensor, filters, width))
         };
         let weights = add(1, &self.weights);
         let bias = self.bias.as_ref().map(|bias| add(2, bias));
@@ -201,19 +237,22 @@ impl<'g> Link<'g> {
         if self.is_depthwise {
             conv.attribute
                 .retain(|a| a.name.as_deref() != Some("group"));
-            conv = conv.with_attribute(attribute::int("group", filters.len() as i64));
+            conv = conv.with_attribute(attribute::int("group", width as i64));
         }
         conv
     }
 }
 
-/// Some of the indices of the first axis.
-fn rows(tensor: &Tensor, range: &std::ops::Range<usize>) -> Tensor {
+/// Some of the indices of the first axis, and zeros up to a number of them.
+fn rows(tensor: &Tensor, range: &Range<usize>, width: usize) -> Tensor {
     let mut dims = tensor.dims().to_vec();
     let per_row: usize = dims[1..].iter().product();
-    dims[0] = range.len();
-    let values = tensor.to_f32_vec().unwrap_or_default();
-    Tensor::from_f32(dims, &values[range.start * per_row..range.end * per_row])
+    dims[0] = width;
+    let mut values = tensor.to_f32_vec().unwrap_or_default();
+    values.truncate(range.end * per_row);
+    values.drain(..range.start * per_row);
+    values.resize(width * per_row, 0.0);
+    Tensor::from_f32(dims, &values)
 }
 
 /// How many channels each part of a Split has.
