@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::walk::Contradictions;
 use super::{Extent, Facts, InputExtents, infer_shapes};
-use crate::proto::{GraphFields, GraphProto};
-use crate::{Graph, Model, Tensor};
+use crate::proto::{GraphFields, GraphProto, ValueInfoFields, ValueInfoProto};
+use crate::{Graph, Model, Tensor, attribute};
 
 /// Every export, with what height and width must be multiples of.
 const EXPORTS: &[(&str, usize)] = &[
@@ -123,4 +123,59 @@ fn a_rank_that_an_operator_cannot_take_is_unknown() {
     for op in operators {
         assert_eq!(facts.dims(op), None, "{op}");
     }
+}
+
+#[test]
+fn a_reshape_to_sizes_that_may_be_zero() {
+    // Half the height and half the width of an image of 3 channels are none at one pixel.
+    let op = |op: &str, output: &str, inputs: &[&str]| crate::node(op, output, inputs, &[output]);
+    let int = attribute::int;
+    let shape_of = |output: &str, axis: i64| {
+        op("Shape", output, &["x"])
+            .with_attribute(int("start", axis))
+            .with_attribute(int("end", axis + 1))
+    };
+    let joined =
+        |output: &str, inputs: &[&str]| op("Concat", output, inputs).with_attribute(int("axis", 0));
+    let nodes = vec![
+        shape_of("h", 2),
+        shape_of("w", 3),
+        op("Div", "half_h", &["h", "two"]),
+        op("Div", "half_w", &["w", "two"]),
+        op("Mul", "area", &["half_h", "half_w"]),
+        op("MaxPool", "image", &["x"])
+            .with_attribute(attribute::ints("kernel_shape", &[2, 2]))
+            .with_attribute(attribute::ints("strides", &[2, 2])),
+        joined("flat_shape", &["one", "three", "area"]),
+        op("Reshape", "flat", &["image", "flat_shape"]),
+        joined("image_shape", &["one", "three", "half_h", "half_w"]),
+        op("Reshape", "restored", &["flat", "image_shape"]),
+        joined("open_shape", &["half_h", "half_w", "three"]),
+        op("Reshape", "open", &["image", "open_shape"]),
+        op("Reshape", "literal", &["image", "open_shape"]).with_attribute(int("allowzero", 1)),
+    ];
+    let number = |name: &str, number: i64| Tensor::from_i64(vec![1], &[number]).to_proto(name);
+    let proto = GraphProto::from(GraphFields {
+        node: nodes,
+        input: vec![ValueInfoProto::from(ValueInfoFields {
+            name: Some("x".into()),
+            ..Default::default()
+        })],
+        initializer: vec![number("one", 1), number("two", 2), number("three", 3)],
+        ..Default::default()
+    });
+    let graph = Graph::new(&proto);
+    let size = InputExtents::default().with("x", vec![Some(1), Some(3), None, None]);
+    let facts = Facts::of(&graph, 17, &size);
+    // The number of elements decides about one of them.
+    let (image, flat) = (facts.dims("image").unwrap(), facts.dims("flat").unwrap());
+    assert_eq!(flat[..2], image[..2]);
+    assert_eq!(Some(&flat[2]), facts.elements("area").unwrap()[0].as_ref());
+    // Of two, one may decide: the height, since there is no fourth axis to copy for a width of 0.
+    let restored = facts.dims("restored").unwrap();
+    assert_eq!(restored[3], image[3]);
+    // Two that could each be a copy decide nothing, unless a zero is a zero.
+    let (open, literal) = (facts.dims("open").unwrap(), facts.dims("literal").unwrap());
+    assert!(open.iter().all(|e| !image.contains(e)));
+    assert_eq!((&literal[0], &literal[1]), (&image[2], &image[3]));
 }

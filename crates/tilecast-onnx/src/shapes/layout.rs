@@ -30,23 +30,22 @@ pub(super) fn reshape(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
     };
     let zero_is_zero = call.int_or("allowzero", 0)? != 0;
     let mut dims = Vec::with_capacity(target.len());
-    let mut hole = None;
+    let (mut hole, mut uncertain, mut may_be_empty) = (None, None, false);
     for (axis, extent) in target.iter().enumerate() {
-        // An integer that is not known may turn out to be 0 or -1, which mean something else.
-        let Some(extent) = extent else {
-            return all_open(target.len(), unknowns);
-        };
-        dims.push(match extent.known() {
-            Some(-1) if hole.replace(axis).is_some() => {
+        dims.push(match extent.as_ref().map(|e| (e, e.known())) {
+            Some((_, Some(-1))) if hole.replace(axis).is_some() => {
                 return contradiction(format!(
                     "target shape {} leaves two extents open",
                     numbers(&target)
                 ));
             }
-            Some(-1) => Extent::number(1),
-            Some(0) if !zero_is_zero => match x {
+            Some((_, Some(-1))) => Extent::number(1),
+            Some((_, Some(0))) if !zero_is_zero => match x {
                 Some(x) => match x.get(axis) {
-                    Some(extent) => extent.clone(),
+                    Some(extent) => {
+                        may_be_empty |= !unknowns.is_positive(extent);
+                        extent.clone()
+                    }
                     None => {
                         return contradiction(format!(
                             "target shape {} copies axis {axis}, which {} does not have",
@@ -57,11 +56,31 @@ pub(super) fn reshape(call: &Call<'_>, unknowns: &mut Unknowns) -> Inferred {
                 },
                 None => unknowns.fresh(),
             },
-            Some(number) => size(number.into())?,
-            None if unknowns.is_positive(extent) => extent.clone(),
-            None => return all_open(target.len(), unknowns),
+            Some((_, Some(number))) => {
+                may_be_empty |= number == 0;
+                size(number.into())?
+            }
+            Some((extent, None)) if unknowns.is_positive(extent) => extent.clone(),
+            // A zero is the extent, or has no axis that it could copy.
+            Some((extent, None)) if unknowns.is_non_negative(extent) && zero_is_zero => {
+                may_be_empty = true;
+                extent.clone()
+            }
+            Some((extent, None))
+                if unknowns.is_non_negative(extent) && x.is_some_and(|x| axis >= x.len()) =>
+            {
+                extent.clone()
+            }
+            // What may turn out to be 0 or -1 means something else then. Where there is one such integer, the number of
+            // elements decides.
+            _ if uncertain.replace(axis).is_none() => Extent::number(1),
+            _ => return all_open(target.len(), unknowns),
         });
     }
+    if uncertain.is_some() && (hole.is_some() || may_be_empty) {
+        return all_open(target.len(), unknowns);
+    }
+    let hole = hole.or(uncertain);
     check_size(&dims)?;
     let (have, want) = (x.and_then(count), count(&dims));
     let whole = match (have, want) {

@@ -52,8 +52,9 @@ pub(super) struct Unknowns {
 #[derive(Debug)]
 struct Entry {
     unknown: Unknown,
-    /// Decided once: operands are shared, and walking them again from each use would take exponential time.
+    // Decided once: operands are shared, and walking them again from each use would take exponential time.
     is_non_negative: bool,
+    is_positive: bool,
 }
 
 impl Unknowns {
@@ -69,9 +70,21 @@ impl Unknowns {
                 }
                 Unknown::Opaque(_, operands) => operands.iter().all(|e| self.is_non_negative(e)),
             };
+            let is_positive = match &unknown {
+                Unknown::Input { .. } => true,
+                Unknown::Opaque(Opaque::Maximum, operands) => {
+                    operands.iter().any(|e| self.is_positive(e))
+                }
+                Unknown::Opaque(Opaque::Quotient, _)
+                | Unknown::Fresh
+                | Unknown::Floor { .. }
+                | Unknown::Remainder { .. } => false,
+                Unknown::Opaque(_, operands) => operands.iter().all(|e| self.is_positive(e)),
+            };
             self.known.push(Entry {
                 unknown,
                 is_non_negative,
+                is_positive,
             });
         }
         Extent::unknown(id)
@@ -104,6 +117,7 @@ impl Unknowns {
         self.known.push(Entry {
             unknown: Unknown::Fresh,
             is_non_negative: true,
+            is_positive: false,
         });
         Extent::unknown(id)
     }
@@ -132,7 +146,7 @@ impl Unknowns {
                 && extent
                     .terms
                     .iter()
-                    .any(|&(id, _)| matches!(self.known[id.0].unknown, Unknown::Input { .. })))
+                    .any(|&(id, _)| self.known[id.0].is_positive))
     }
 
     pub(super) fn mul(&mut self, a: &Extent, b: &Extent) -> Option<Extent> {

@@ -22,10 +22,10 @@ const MODELS: &[(&str, usize, usize, usize)] = &[
     ("exports/realesrgan-x4v3-dy20", 1, 22, 22),
     ("exports/realesrgan-x4plus-ts17", 1, 122, 106),
     ("exports/realesrgan-x4plus-dy20", 1, 106, 106),
-    ("exports/swinir-ts17", 1, 1814, 479),
-    ("exports/swinir-dy20", 1, 450, 360),
-    ("exports/restormer-ts17", 4, 1051, 395),
-    ("exports/restormer-dy20", 4, 402, 374),
+    ("exports/swinir-ts17", 1, 1814, 461),
+    ("exports/swinir-dy20", 1, 450, 354),
+    ("exports/restormer-ts17", 4, 1051, 383),
+    ("exports/restormer-dy20", 4, 402, 370),
 ];
 
 /// The cleanup passes in their order, until none changes anything.

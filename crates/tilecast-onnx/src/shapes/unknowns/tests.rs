@@ -105,6 +105,22 @@ fn factors_cancel_and_products_commute() {
 }
 
 #[test]
+fn products_of_positive_extents_are_positive() {
+    let (mut u, h, w) = two_inputs();
+    let area = u.mul(&h, &w).unwrap();
+    assert!(u.is_positive(&area));
+    let larger = u.maximum(&h, &w).unwrap();
+    assert!(u.is_positive(&larger));
+    // At a width of 1, half of it is none.
+    let half = u.floor_div(&w, 2).unwrap();
+    let half_area = u.mul(&h, &half).unwrap();
+    assert!(u.is_non_negative(&half_area) && !u.is_positive(&half_area));
+    let smaller = u.minimum(&half, &h).unwrap();
+    let difference = u.sub(&area, &h).unwrap();
+    assert!(!u.is_positive(&smaller) && !u.is_positive(&difference));
+}
+
+#[test]
 fn what_could_overflow_is_unknown() {
     let (mut u, h, _) = two_inputs();
     assert!(u.scale(&h, COEFFICIENT_LIMIT + 1).is_none());
