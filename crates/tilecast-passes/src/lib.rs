@@ -42,10 +42,11 @@ pub use predict::{FloatReason, Island, PredictedNode, Prediction, Runs, predict}
 pub use simplify::{
     CLEANUP, ChannelNorms, DivideConvolutions, Dump, Ended, Entry, FUSIONS, FoldBatchNorm,
     FoldConstants, FoldPad, FoldScaleShift, FoldShapes, FuseGelu, FuseGroupNorm, FuseHardSwish,
-    FuseLayerNorm, FusePixelShuffle, MAX_ROUNDS, MergeCasts, MergeCommonSubexpressions,
-    MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes, MergeTransposes, PassDecline,
-    RecordShapes, RemoveDeadNodes, RemoveIdentity, RemoveInitializerInputs, ReplaceCastLike,
-    SimplifyOptions, SimplifyReport, SlicesToSplit, TransposeUpsampling, simplify,
+    FuseLayerNorm, FusePixelShuffle, KeepImageLayout, KeepReducedAxis, MAX_ROUNDS, MergeCasts,
+    MergeCommonSubexpressions, MergeDuplicateInitializers, MergeEqualSizes, MergeReshapes,
+    MergeTransposes, PassDecline, RecordShapes, RemoveDeadNodes, RemoveIdentity,
+    RemoveInitializerInputs, ReplaceCastLike, SimplifyOptions, SimplifyReport, SlicesToSplit,
+    TransposeUpsampling, simplify,
 };
 pub use statistics::{SweptModel, cut_statistics};
 pub use targets::{
@@ -74,6 +75,8 @@ pub const PASSES: &[&PassMeta] = &[
     &simplify::MERGE_DUPLICATE_INITIALIZERS,
     &simplify::MERGE_COMMON_SUBEXPRESSIONS,
     &simplify::MERGE_EQUAL_SIZES,
+    &simplify::KEEP_REDUCED_AXIS,
+    &simplify::KEEP_IMAGE_LAYOUT,
     &simplify::FOLD_PAD,
     &simplify::FOLD_BATCH_NORM,
     &simplify::FOLD_SCALE_SHIFT,

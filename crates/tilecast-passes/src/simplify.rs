@@ -22,6 +22,8 @@ mod fuse_group_norm;
 mod fuse_hard_swish;
 mod fuse_layer_norm;
 mod fuse_pixel_shuffle;
+mod keep_image_layout;
+mod keep_reduced_axis;
 mod merge_casts;
 mod merge_common_subexpressions;
 mod merge_duplicate_initializers;
@@ -57,6 +59,8 @@ pub use fuse_group_norm::FuseGroupNorm;
 pub use fuse_hard_swish::FuseHardSwish;
 pub use fuse_layer_norm::{ChannelNorms, FuseLayerNorm};
 pub use fuse_pixel_shuffle::FusePixelShuffle;
+pub use keep_image_layout::KeepImageLayout;
+pub use keep_reduced_axis::KeepReducedAxis;
 pub use merge_casts::MergeCasts;
 pub use merge_common_subexpressions::MergeCommonSubexpressions;
 pub use merge_duplicate_initializers::MergeDuplicateInitializers;
@@ -82,6 +86,8 @@ pub(crate) use fuse_group_norm::META as FUSE_GROUP_NORM;
 pub(crate) use fuse_hard_swish::META as FUSE_HARD_SWISH;
 pub(crate) use fuse_layer_norm::META as FUSE_LAYER_NORM;
 pub(crate) use fuse_pixel_shuffle::META as FUSE_PIXEL_SHUFFLE;
+pub(crate) use keep_image_layout::META as KEEP_IMAGE_LAYOUT;
+pub(crate) use keep_reduced_axis::META as KEEP_REDUCED_AXIS;
 pub(crate) use merge_casts::META as MERGE_CASTS;
 pub(crate) use merge_common_subexpressions::META as MERGE_COMMON_SUBEXPRESSIONS;
 pub(crate) use merge_duplicate_initializers::META as MERGE_DUPLICATE_INITIALIZERS;
@@ -167,6 +173,17 @@ pub const CLEANUP: &[Entry] = &[
 
 /// Passes that put one node in the place of several, in order; each runs once on a graph that is clean.
 pub const FUSIONS: &[Entry] = &[
+    Entry {
+        pass: |_| Some(Box::new(KeepReducedAxis)),
+        reason: "first: the patterns of the others have reductions that keep their axis",
+    },
+    Entry {
+        pass: |target| {
+            let pass: Box<dyn Pass> = Box::new(KeepImageLayout);
+            (target.image_layout == ImageLayout::Blocked).then_some(pass)
+        },
+        reason: "before the others, which then find normalizations, scales and convolutions next to each other",
+    },
     Entry {
         pass: |_| Some(Box::new(FoldPad)),
         reason: "before the folding of scales, which asks what a convolution pads",

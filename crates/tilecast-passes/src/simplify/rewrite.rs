@@ -1,7 +1,7 @@
 //! A patch in the making: which nodes it has touched, which constants nobody reads once it is applied, and what was
 //! declined on the way.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tilecast_onnx::proto::NodeProto;
 use tilecast_onnx::{Graph, NodeId, Patch, Tensor};
@@ -54,6 +54,20 @@ impl<'a, 'g> Rewrite<'a, 'g> {
     pub(super) fn edit(&mut self, id: NodeId) -> &mut NodeProto {
         self.edited.insert(id);
         self.patch.edit_node(self.graph, id)
+    }
+
+    /// Gives values that a node reads or writes other names.
+    pub(super) fn rename(&mut self, id: NodeId, names: &BTreeMap<&str, String>) {
+        let node = self.edit(id);
+        let rename = |listed: &mut [String]| {
+            for name in listed {
+                if let Some(new) = names.get(name.as_str()) {
+                    name.clone_from(new);
+                }
+            }
+        };
+        rename(&mut node.input);
+        rename(&mut node.output);
     }
 
     /// Removes the nodes of a pattern and puts others in the place of its last node.

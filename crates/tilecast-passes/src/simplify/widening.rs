@@ -133,17 +133,8 @@ impl<'g> Widening<'g> {
         for (&id, weights) in &self.last {
             rewrite.change_constant(id, 1, &self.widened(weights));
         }
-        let rename = |listed: &mut [String]| {
-            for name in listed {
-                if let Some(new) = names.get(name.as_str()) {
-                    name.clone_from(new);
-                }
-            }
-        };
         for id in self.nodes() {
-            let node = rewrite.edit(id);
-            rename(&mut node.input);
-            rename(&mut node.output);
+            rewrite.rename(id, &names);
         }
         names
     }

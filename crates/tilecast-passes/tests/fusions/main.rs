@@ -12,6 +12,8 @@ mod fold_batch_norm;
 mod fold_pad;
 mod fold_scale_shift;
 mod group_norm;
+mod keep_image_layout;
+mod keep_reduced_axis;
 mod layer_norm;
 mod mitigations;
 mod open_size;
