@@ -58,9 +58,17 @@ fn decomposed(graph: &Graph<'_>, sqrt: NodeId) -> Option<Vec<NodeId>> {
     let square = producer(mean_of_squares, 0).filter(|&id| is(id, "Pow") || is(id, "Mul"))?;
     let centered = producer(square, 0)?;
     nodes.extend([square, centered]);
-    if is(centered, "Sub") {
-        let mean = producer(centered, 1)
-            .filter(|&id| is(id, "ReduceMean") || averages_channels(graph, id))?;
+    if is(centered, "Sub") || is(centered, "Add") {
+        let mut mean = producer(centered, 1)?;
+        if is(centered, "Add") {
+            nodes.push(mean);
+            mean = Some(mean)
+                .filter(|&id| spreads_over_channels(graph, id, -1.0))
+                .and_then(|id| producer(id, 0))?;
+        }
+        if !is(mean, "ReduceMean") && !averages_channels(graph, mean) {
+            return None;
+        }
         if graph.node(mean).input_name(0) != graph.node(centered).input_name(0) {
             return None;
         }
@@ -68,18 +76,34 @@ fn decomposed(graph: &Graph<'_>, sqrt: NodeId) -> Option<Vec<NodeId>> {
     } else if !centers_channels(graph, centered) {
         return None;
     }
-    let deviation = graph.node(sqrt).output_name(0)?;
-    let divide = graph
-        .uses(deviation)
-        .iter()
-        .map(|u| u.node)
-        .find(|&id| is(id, "Div"))?;
-    if producer(divide, 0) != Some(centered) {
+    let reader = |id: NodeId, op: &str| {
+        let value = graph.node(id).output_name(0)?;
+        let mut readers = graph.uses(value).iter().map(|u| u.node);
+        readers.find(|&id| is(id, op))
+    };
+    // What divides, or multiplies with the reciprocal that a convolution spreads over the channels.
+    let last = if let Some(divide) = reader(sqrt, "Div") {
+        divide
+    } else {
+        let reciprocal = reader(sqrt, "Reciprocal")?;
+        let spread =
+            reader(reciprocal, "Conv").filter(|&id| spreads_over_channels(graph, id, 1.0))?;
+        nodes.extend([reciprocal, spread]);
+        reader(spread, "Mul")?
+    };
+    if producer(last, 0) != Some(centered) {
         return None;
     }
-    nodes.push(divide);
-    nodes.extend(affine_behind(graph, divide));
+    nodes.push(last);
+    nodes.extend(affine_behind(graph, last));
     Some(nodes)
+}
+
+/// Whether a node is the 1x1 convolution that gives all channels what its one input channel has, times a factor.
+fn spreads_over_channels(graph: &Graph<'_>, id: NodeId, factor: f32) -> bool {
+    pointwise_weights(graph, id).is_some_and(|(outputs, weights)| {
+        weights.len() == outputs && weights.iter().all(|w| w.to_bits() == factor.to_bits())
+    })
 }
 
 /// Whether a node is the 1x1 convolution that averages all channels.

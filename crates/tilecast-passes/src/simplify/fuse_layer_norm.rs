@@ -19,6 +19,8 @@ const FEWEST_CONVOLVED: usize = 16;
 /// Up to this many channels one convolution with `C * C` weights subtracts the mean; beyond, it costs more than a
 /// convolution that averages and a subtraction.
 const MOST_CENTERED_AT_ONCE: usize = 32;
+/// ONNX Runtime makes blocks of so many channels, or of half as many on processors without AVX-512.
+const BLOCK: usize = 16;
 /// Puts the channels of an image last, and back.
 const CHANNELS_LAST: [i64; 4] = [0, 2, 3, 1];
 const CHANNELS_SECOND: [i64; 4] = [0, 3, 1, 2];
@@ -35,15 +37,18 @@ has no axis of its own; there, if the parameter asks for it, 1x1 convolutions wi
 and from some number of channels on the operator stands between two Transposes.
 
 **Why.** Over tokens nine passes over the activation become one. Over channels, ONNX Runtime computes `ReduceMean` on one
-thread and without blocking, while its convolutions use all threads and keep the layout of the convolutions around them.
+thread and without blocking, while its convolutions use all threads and keep the layout of the convolutions around them. So does a
+sum or a product of values of one shape, but no division and nothing that broadcasts: convolutions with weights of 1 spread the
+mean and the reciprocal over the channels first.
 `LayerNormalization` between two `Transpose` nodes is slower for few channels and as fast for many; its integer
 convolutions compute with the channels last, so that the Transposes vanish between both.
 
 **Before / After.** `m = ReduceMean(x, [-1]); d = Sub(x, m); p = Pow(d, 2); v = ReduceMean(p, [-1]); a = Add(v, ε);
 s = Sqrt(a); n = Div(d, s); g = Mul(n, scale); y = Add(g, bias)` becomes `y = LayerNormalization(x, scale, bias)`.
 Over the channels of an image, `y = Div(d, s)` becomes `d = Conv(x, I - 1/C); p = Mul(d, d); v = Conv(p, 1/C, ε);
-s = Sqrt(v); y = Div(d, s)`; for more than 32 channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`, and for many
-`y` is `Transpose(LayerNormalization(Transpose(x)))` where the opset has the operator.
+s = Sqrt(v); y = Div(d, s)`. For more than 32 channels `d` is `m = Conv(x, 1/C); d = Sub(x, m)`. For a multiple of 16
+channels these are `d = Add(x, Conv(m, -1))` and `y = Mul(d, Conv(Reciprocal(s), 1))`. For many `y` is
+`Transpose(LayerNormalization(Transpose(x)))` where the opset has the operator.
 
 **Preconditions.** Opset 17 for the operator, 16 channels for the convolutions. Both means go over the same single axis
 and keep it: the last one, or axis 1 of four. The variance may lose the axis if a Reshape or Expand provably puts it
@@ -421,58 +426,82 @@ impl<'g> LayerNorm<'g> {
         ]
     }
 
-    /// The normalization over channels with averages that are 1x1 convolutions. The second takes the small number as its
-    /// bias.
+    /// The normalization over channels with averages that are 1x1 convolutions. That of the variance takes the small number as
+    /// its bias. What one channel holds is spread over as many as there are by a convolution too, where that keeps the blocks.
     fn convolutions(&self, rewrite: &mut Rewrite<'_, '_>, output: &str) -> Vec<NodeProto> {
-        let channels = self.scale.len();
-        let share = 1.0 / channels as f64;
-        let average = Tensor::from_f32(vec![1, channels, 1, 1], &vec![share as f32; channels]);
-        let average = rewrite.add_constant(output, "_ln_average", &average);
-        let epsilon = Tensor::from_f32(vec![1], &[self.epsilon]);
-        let epsilon = rewrite.add_constant(output, "_ln_epsilon", &epsilon);
-        let mut name = |suffix: &str| rewrite.fresh(output, suffix);
-        let [centered, squares, variance, deviation] = [
-            "_ln_centered",
-            "_ln_squares",
-            "_ln_variance",
-            "_ln_deviation",
-        ]
-        .map(&mut name);
-        let mut nodes = Vec::new();
-        if channels <= MOST_CENTERED_AT_ONCE {
-            let kept = |row: usize, column: usize| f64::from(u8::from(row == column));
-            let weights: Vec<f32> = (0..channels * channels)
-                .map(|i| (kept(i / channels, i % channels) - share) as f32)
-                .collect();
-            let weights = Tensor::from_f32(vec![channels, channels, 1, 1], &weights);
-            let conv = name("_ln_center_Conv");
-            let weights = rewrite.add_constant(output, "_ln_center", &weights);
-            nodes.push(node("Conv", &conv, &[self.x, &weights], &[&centered]));
+        let n = self.scale.len();
+        let keeps_blocks = n.is_multiple_of(BLOCK);
+        let share = 1.0 / n as f64;
+        let mut body = Body {
+            rewrite,
+            output,
+            nodes: Vec::new(),
+        };
+        let average = body.weights("average", [1, n], |_| share);
+        let centered = if n <= MOST_CENTERED_AT_ONCE {
+            let kept = |i: usize| f64::from(u8::from(i / n == i % n));
+            let weights = body.weights("center", [n, n], |i| kept(i) - share);
+            body.node("Conv", "centered", &[self.x, &weights])
         } else {
-            let mean = name("_ln_mean");
-            let conv = name("_ln_mean_Conv");
-            nodes.push(node("Conv", &conv, &[self.x, &average], &[&mean]));
-            let sub = name("_ln_center_Sub");
-            nodes.push(node("Sub", &sub, &[self.x, &mean], &[&centered]));
+            let mean = body.node("Conv", "mean", &[self.x, &average]);
+            if keeps_blocks {
+                let minus = body.weights("minus_ones", [n, 1], |_| -1.0);
+                let negative = body.node("Conv", "negative_mean", &[&mean, &minus]);
+                body.node("Add", "centered", &[self.x, &negative])
+            } else {
+                body.node("Sub", "centered", &[self.x, &mean])
+            }
+        };
+        let squares = body.node("Mul", "squares", &[&centered, &centered]);
+        let epsilon = Tensor::from_f32(vec![1], &[self.epsilon]);
+        let epsilon = body.rewrite.add_constant(output, "_ln_epsilon", &epsilon);
+        let variance = body.node("Conv", "variance", &[&squares, &average, &epsilon]);
+        let deviation = body.node("Sqrt", "deviation", &[&variance]);
+        if keeps_blocks {
+            let reciprocal = body.node("Reciprocal", "reciprocal", &[&deviation]);
+            let ones = body.weights("ones", [n, 1], |_| 1.0);
+            let spread = body.node("Conv", "spread", &[&reciprocal, &ones]);
+            body.last("Mul", &[&centered, &spread])
+        } else {
+            body.last("Div", &[&centered, &deviation])
         }
-        let mut name = |suffix: &str| rewrite.fresh(output, suffix);
-        nodes.extend([
-            node(
-                "Mul",
-                &name("_ln_squares_Mul"),
-                &[&centered, &centered],
-                &[&squares],
-            ),
-            node(
-                "Conv",
-                &name("_ln_variance_Conv"),
-                &[&squares, &average, &epsilon],
-                &[&variance],
-            ),
-            node("Sqrt", &name("_ln_Sqrt"), &[&variance], &[&deviation]),
-            node("Div", &name("_ln_Div"), &[&centered, &deviation], &[output]),
-        ]);
-        nodes
+    }
+}
+
+/// The nodes of a normalization in the making.
+struct Body<'a, 'r, 'g> {
+    rewrite: &'a mut Rewrite<'r, 'g>,
+    output: &'a str,
+    nodes: Vec<NodeProto>,
+}
+
+impl Body<'_, '_, '_> {
+    /// The weights of a 1x1 convolution with so many filters of so many channels.
+    fn weights(
+        &mut self,
+        what: &str,
+        [filters, channels]: [usize; 2],
+        weight: impl Fn(usize) -> f64,
+    ) -> String {
+        let weights: Vec<f32> = (0..filters * channels).map(|i| weight(i) as f32).collect();
+        let tensor = Tensor::from_f32(vec![filters, channels, 1, 1], &weights);
+        self.rewrite
+            .add_constant(self.output, &format!("_ln_{what}"), &tensor)
+    }
+
+    /// Adds a node. Returns what its output is called.
+    fn node(&mut self, op: &str, what: &str, inputs: &[&str]) -> String {
+        let value = self.rewrite.fresh(self.output, &format!("_ln_{what}"));
+        let name = self.rewrite.fresh(self.output, &format!("_ln_{what}_{op}"));
+        self.nodes.push(node(op, &name, inputs, &[&value]));
+        value
+    }
+
+    /// All nodes, with the last one.
+    fn last(mut self, op: &str, inputs: &[&str]) -> Vec<NodeProto> {
+        let name = self.rewrite.fresh(self.output, &format!("_ln_{op}"));
+        self.nodes.push(node(op, &name, inputs, &[self.output]));
+        self.nodes
     }
 }
 

@@ -1,7 +1,7 @@
 //! Layer normalization, over tokens and over channels.
 
 use crate::common::{Network, Size, ops};
-use tilecast_passes::{ChannelNorms, FuseLayerNorm, run_pass};
+use tilecast_passes::{ChannelNorms, FuseLayerNorm, normalization_nodes, run_pass};
 
 const TOKENS: FuseLayerNorm = FuseLayerNorm {
     over_channels: ChannelNorms::Decomposed,
@@ -103,10 +103,19 @@ fn axes_are_an_input_from_opset_18_on() {
 
 #[test]
 fn over_channels_convolutions_average_where_asked_for() {
-    let few = ["Conv", "Conv", "Mul", "Conv", "Sqrt", "Div", "Mul", "Add"];
+    let variance = ["Mul", "Conv", "Sqrt"];
+    let (divided, spread) = (["Div"].as_slice(), ["Reciprocal", "Conv", "Mul"].as_slice());
+    let affine = ["Mul", "Add"];
+    let few = [&["Conv", "Conv"], &variance[..], spread, &affine].concat();
+    let odd = [&["Conv", "Conv"], &variance[..], divided, &affine].concat();
     let many = [
-        "Conv", "Conv", "Sub", "Mul", "Conv", "Sqrt", "Div", "Mul", "Add",
-    ];
+        &["Conv", "Conv", "Conv", "Add"],
+        &variance[..],
+        spread,
+        &affine,
+    ]
+    .concat();
+    let many_odd = [&["Conv", "Conv", "Sub"], &variance[..], divided, &affine].concat();
     let transposed = [
         "Conv",
         "Transpose",
@@ -118,15 +127,22 @@ fn over_channels_convolutions_average_where_asked_for() {
     for axis in [1, -3] {
         for (channels, expected) in [
             (16, few.as_slice()),
+            (20, &odd),
             (32, &few),
-            (33, &many),
-            (63, &many),
+            (33, &many_odd),
+            (48, &many),
+            (63, &many_odd),
             (64, &transposed),
         ] {
-            image_of(channels)
+            let after = image_of(channels)
                 .layer_norm("v", axis)
                 .affine(&[1, channels, 1, 1])
                 .becomes(&CONVOLVED, expected);
+            // All but the convolution in front, or the operator alone.
+            let is_operator = expected.contains(&"LayerNormalization");
+            let n_pinned = if is_operator { 1 } else { expected.len() - 1 };
+            let found = normalization_nodes(&after.graph());
+            assert_eq!(found.len(), n_pinned, "{channels} channels");
         }
     }
     image_of(64)

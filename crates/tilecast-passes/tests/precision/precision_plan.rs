@@ -210,7 +210,7 @@ fn convolutions_that_average_are_part_of_their_normalization() {
     assert_eq!(n_operators, 16);
     assert_eq!(
         count(Reason::Normalization),
-        (24 - n_operators) * 7 + n_operators
+        (24 - n_operators) * 9 + n_operators
     );
     assert_eq!(count(Reason::FirstConv), 1);
     assert_eq!(int8_convs(&plan), 82 - 2 - 12);
