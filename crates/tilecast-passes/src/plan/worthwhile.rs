@@ -118,16 +118,19 @@ impl Prices<'_, '_> {
         let weights = self.shapes.shape(node.input_name(1)?)?;
         let work = *self.counts.get(output)?;
         let kernel = self.kernel(node, weights, work)?;
+        let source = self.source(self.before_pool(input));
+        let is_linked = source.is_some_and(|before| index.contains_key(&before));
+        let pooling = if is_linked { 0 } else { self.pooling(input)? };
         let mut cost = Candidate {
-            int8: kernel.int8 + written * self.costs.written.int8,
+            int8: kernel.int8 + written * self.costs.written.int8 + pooling,
             float: kernel.float + written * self.costs.written.float,
         };
         let mut add = |elements: u64, prices: PerPrecision| {
             cost.int8 += self.conversion(elements, prices.int8);
             cost.float += elements * prices.float;
         };
-        match self.source(input) {
-            Some(before) if index.contains_key(&before) => {}
+        match source {
+            _ if is_linked => {}
             // A convolution that stays float hands over what the next one reads.
             Some(_) => add(read, self.costs.from_float_kernel),
             None if self.had_channels_last(input) => add(
@@ -139,8 +142,7 @@ impl Prices<'_, '_> {
             ),
             None => add(read, self.costs.entered),
         }
-        let readers = self.graph.uses(self.result(id)).iter();
-        let readers: Vec<_> = readers.map(|u| u.node).collect();
+        let readers = self.readers(self.result(id));
         if readers.iter().any(|&r| !self.has_kernel(r)) || readers.is_empty() {
             add(written, self.costs.left);
         }
@@ -193,14 +195,44 @@ impl Prices<'_, '_> {
     /// The value through which a candidate follows another one.
     fn link_before(&self, id: NodeId, index: &BTreeMap<NodeId, usize>) -> Option<Link> {
         let input = self.graph.node(id).input_name(0)?;
-        let from = *index.get(&self.source(input)?)?;
+        let from = *index.get(&self.source(self.before_pool(input))?)?;
         let elements = self.elements(input)?;
         Some(Link {
             from,
             to: index[&id],
             leaves: self.conversion(elements, self.costs.to_float_kernel.int8),
-            enters: self.conversion(elements, self.costs.from_float_kernel.int8),
+            enters: self.conversion(elements, self.costs.from_float_kernel.int8)
+                + self.pooling(input)?,
         })
+    }
+
+    /// What a `MaxPool` reads that gives a value, else the value itself.
+    fn before_pool<'v>(&'v self, value: &'v str) -> &'v str {
+        let pool = self.graph.producer_node(value).filter(|n| n.is("MaxPool"));
+        pool.and_then(|n| n.input_name(0)).unwrap_or(value)
+    }
+
+    /// The cost of a `MaxPool` that gives a value, on bytes that were floats before.
+    fn pooling(&self, value: &str) -> Option<u64> {
+        let pooled = self.before_pool(value);
+        if pooled == value {
+            return Some(0);
+        }
+        Some(self.elements(pooled)? * self.costs.pooled)
+    }
+
+    /// The nodes that read a value, or what a `MaxPool` makes of it.
+    fn readers(&self, value: &str) -> Vec<NodeId> {
+        let uses = self.graph.uses(value).iter();
+        uses.flat_map(|u| {
+            let node = self.graph.node(u.node);
+            let pooled = node.output_name(0).filter(|_| node.is("MaxPool"));
+            pooled.map_or_else(
+                || vec![u.node],
+                |v| self.graph.uses(v).iter().map(|u| u.node).collect(),
+            )
+        })
+        .collect()
     }
 
     /// The node with a kernel of its own that makes a value, seen through operators that are part of such kernels.

@@ -26,6 +26,7 @@ const COSTS: Int8Costs = Int8Costs {
         float: 16,
     },
     gathered: 40,
+    pooled: 2_700,
     dense: PerPrecision { int8: 5, float: 18 },
     depthwise: PerPrecision {
         int8: 45,

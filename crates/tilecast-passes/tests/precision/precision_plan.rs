@@ -1,7 +1,7 @@
 //! Which node gets which precision, and why.
 
 use crate::common::{PINS, chain, model, plan, request, sample, target, weights};
-use tilecast_onnx::{Model, Tensor, attribute, node};
+use tilecast_onnx::{Model, Tensor, attribute, infer_shapes, node};
 use tilecast_passes::{
     ChannelNorms, FuseLayerNorm, Override, Pins, PlanRequest, Precision, PrecisionPlan,
     RangeSource, Reason, normalization_nodes, run_pass,
@@ -267,4 +267,46 @@ fn only_true_normalizations_are_recognized() {
         2,
     );
     assert_eq!(normalization_nodes(&other.graph()).len(), 0);
+}
+
+#[test]
+fn a_pool_on_bytes_behind_a_float_convolution_is_paid_for() {
+    let pair = |n: i64| attribute::ints("kernel_shape", &[n, n]);
+    let conv = |w: &str, x: &str, y: &str, stride: i64| {
+        node("Conv", y, &[x, w], &[y])
+            .with_attribute(pair(3))
+            .with_attribute(attribute::ints("pads", &[1; 4]))
+            .with_attribute(attribute::ints("strides", &[stride, stride]))
+    };
+    let int8_convs = |n_filters: usize, is_pooled: bool| {
+        let first = conv("w1", "x", "a", if is_pooled { 1 } else { 2 });
+        let pool = node("MaxPool", "p", &["a"], &["p"])
+            .with_attribute(pair(2))
+            .with_attribute(attribute::ints("strides", &[2, 2]));
+        let read = if is_pooled { "p" } else { "a" };
+        let second = conv("w2", read, "b", 1);
+        let mut nodes = vec![first, second, conv("w3", "b", "y", 1)];
+        if is_pooled {
+            nodes.insert(1, pool);
+        }
+        let ones = |filters: usize, channels: usize| {
+            let n = filters * channels * 9;
+            Tensor::from_f32(vec![filters, channels, 3, 3], &vec![1.0; n])
+        };
+        let constants = [
+            ("w1", ones(24, 2)),
+            ("w2", ones(n_filters, 24)),
+            ("w3", ones(3, n_filters)),
+        ];
+        let model = model(nodes, &constants, 3);
+        let mut plan = plan(&model, Precision::Int8, "ort-cpu");
+        let shapes = infer_shapes(&model.graph(), &[("x", vec![1, 2, 96, 96])]).unwrap();
+        plan.keep_worthwhile(&model.graph(), &shapes, target("ort-cpu"))
+            .unwrap();
+        int8_convs(&plan)
+    };
+    // The same sums, at half the size by a stride or by a pool.
+    assert_eq!((int8_convs(48, false), int8_convs(48, true)), (1, 0));
+    // With more filters it pays all the same.
+    assert_eq!((int8_convs(192, false), int8_convs(192, true)), (1, 1));
 }
