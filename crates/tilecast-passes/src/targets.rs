@@ -110,7 +110,7 @@ pub struct Int8Costs {
     pub narrowest: PerPrecision,
     /// An element that an INT8 convolution of several taps copies for one position: it gathers them first.
     pub gathered: u64,
-    /// An element that a `MaxPool` reads in INT8 where a float operator computed it: there it has no kernel for channels that are last.
+    /// An element that a `MaxPool` reads in INT8 where a float operator computed it: its fast kernel is for channels that are last.
     pub pooled: u64,
     /// A multiplication in a depthwise convolution.
     pub depthwise: PerPrecision,

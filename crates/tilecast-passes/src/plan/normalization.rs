@@ -59,13 +59,15 @@ fn decomposed(graph: &Graph<'_>, sqrt: NodeId) -> Option<Vec<NodeId>> {
     let centered = producer(square, 0)?;
     nodes.extend([square, centered]);
     if is(centered, "Sub") || is(centered, "Add") {
-        let mut mean = producer(centered, 1)?;
-        if is(centered, "Add") {
-            nodes.push(mean);
-            mean = Some(mean)
-                .filter(|&id| spreads_over_channels(graph, id, -1.0))
-                .and_then(|id| producer(id, 0))?;
-        }
+        let subtracted = producer(centered, 1)?;
+        let mean = if is(centered, "Sub") {
+            subtracted
+        } else if spreads_over_channels(graph, subtracted, -1.0) {
+            nodes.push(subtracted);
+            producer(subtracted, 0)?
+        } else {
+            return None;
+        };
         if !is(mean, "ReduceMean") && !averages_channels(graph, mean) {
             return None;
         }

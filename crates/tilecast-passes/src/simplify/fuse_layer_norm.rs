@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{Graph, NodeId, Tensor, attribute, axis_from_front, node};
+use tilecast_onnx::{Graph, NodeId, Tensor, attribute, node};
 
 use super::rewrite::Rewrite;
-use super::site::{Site, other_operand, stands_for};
+use super::site::{Site, drops_axis, other_operand, stands_for};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// The operator came with it.
@@ -169,11 +169,7 @@ impl<'g> Core<'g> {
     /// The axis of all means, counted from the front.
     fn axis(&self, site: &Site<'_, 'g>, rank: usize) -> Result<usize, String> {
         let axis_of = |mean: &NodeProto| {
-            let axes = site.integers(mean, "axes", 1);
-            let axis = match axes.as_deref() {
-                Some([axis]) => axis_from_front(*axis, rank),
-                _ => None,
-            };
+            let axis = site.reduced_axis(mean, rank);
             axis.ok_or_else(|| "its means do not go over one constant axis".to_owned())
         };
         let axis = axis_of(self.variance)?;
@@ -202,10 +198,6 @@ impl<'g> Core<'g> {
             Err("its variance does not provably get its axis back".into())
         }
     }
-}
-
-fn drops_axis(mean: &NodeProto) -> Result<bool, String> {
-    Ok(mean.int("keepdims").map_err(|e| e.to_string())? == Some(0))
 }
 
 /// The average of the squares behind a value, and the nodes between that only put an axis back.

@@ -7,7 +7,7 @@ use tilecast_onnx::{Graph, NodeId, Tensor, attribute, axis_from_front};
 
 use super::keep_reduced_axis::REDUCTIONS;
 use super::rewrite::Rewrite;
-use super::site::Site;
+use super::site::{Site, drops_axis};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// Axis of the channels of an image, and its rank.
@@ -173,7 +173,7 @@ impl<'g> Detour<'g> {
                 if self.inner.insert(reader.node) {
                     self.values.push(node.output_name(0).unwrap_or_default());
                 }
-            } else if reader.slot.is_some() && counts_pixels(node)? {
+            } else if reader.slot.is_some() && counts_pixels(node) {
                 self.counts.push(reader.node);
             } else {
                 return Err(format!("`{}` reads `{value}`", node.label()));
@@ -242,10 +242,7 @@ impl<'g> Detour<'g> {
         for &(id, value) in &self.ends {
             let restored = &graph.node(id).output[0];
             if let Some(name) = names.get(value) {
-                let end = rewrite.edit(id);
-                end.op_type = Some("Identity".into());
-                end.input = vec![name.clone()];
-                end.attribute.clear();
+                rewrite.copy(id, name);
             } else {
                 names.insert(value, restored.clone());
                 rewrite.remove(id);
@@ -283,18 +280,9 @@ impl<'g> Detour<'g> {
 }
 
 /// Whether a node is a Shape that tells the extent of axis 1 of three and nothing else.
-fn counts_pixels(node: &NodeProto) -> Result<bool, String> {
-    let place = |name: &str| -> Result<Option<i64>, String> {
-        let place = node.int(name).map_err(|e| e.to_string())?;
-        Ok(place.map(|place| {
-            if place < 0 {
-                place + RANK as i64
-            } else {
-                place
-            }
-        }))
-    };
-    Ok(node.is("Shape") && place("start")? == Some(1) && place("end")? == Some(2))
+fn counts_pixels(node: &NodeProto) -> bool {
+    let place = |name: &str| axis_from_front(node.int(name).ok()??, RANK);
+    node.is("Shape") && place("start") == Some(1) && place("end") == Some(2)
 }
 
 /// Whether a node exchanges channels and flattened pixels.
@@ -304,13 +292,9 @@ fn exchanges(node: &NodeProto) -> bool {
 
 /// Whether a node reduces over the channels behind the pixels and keeps their axis.
 fn reduces_channels(site: &Site<'_, '_>, node: &NodeProto) -> Result<bool, String> {
-    if !REDUCTIONS.iter().any(|op| node.is(op)) {
-        return Ok(false);
-    }
-    let keeps = node.int("keepdims").map_err(|e| e.to_string())? != Some(0);
-    let is_last = |&axis: &i64| axis_from_front(axis, RANK) == Some(LAST_AXIS);
-    let axes = site.integers(node, "axes", 1);
-    Ok(keeps && axes.is_some_and(|axes| axes.len() == 1 && axes.iter().all(is_last)))
+    let reduces =
+        REDUCTIONS.iter().any(|op| node.is(op)) && site.reduced_axis(node, RANK) == Some(LAST_AXIS);
+    Ok(reduces && !drops_axis(node)?)
 }
 
 /// Lets a node reduce over the channels of an image.

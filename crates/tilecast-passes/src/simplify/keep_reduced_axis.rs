@@ -1,10 +1,10 @@
 //! A reduction that drops an axis which is put back behind it.
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{Graph, NodeId, attribute, axis_from_front};
+use tilecast_onnx::{Graph, NodeId, attribute};
 
 use super::rewrite::Rewrite;
-use super::site::Site;
+use super::site::{Site, drops_axis};
 use crate::{Numerics, Outcome, Pass, PassContext, PassError, PassMeta};
 
 /// From here on Shape can leave trailing axes out.
@@ -80,18 +80,15 @@ struct Reduction<'g> {
 impl<'g> Reduction<'g> {
     /// What a node reduces; `None` if nothing puts an axis back that it drops.
     fn of(site: &Site<'_, 'g>, id: NodeId, node: &'g NodeProto) -> Result<Option<Self>, String> {
-        let drops = node.int("keepdims").map_err(|e| e.to_string())? == Some(0);
+        if !REDUCTIONS.iter().any(|op| node.is(op)) || !drops_axis(node)? {
+            return Ok(None);
+        }
         let dims = node.input_name(0).and_then(|x| site.dims(x));
-        let (Some(dims), Some(value), true) = (dims, node.output_name(0), drops) else {
+        let kept = dims.and_then(<[_]>::split_last).map(|(_, kept)| kept);
+        let (Some(kept), Some(value)) = (kept, node.output_name(0)) else {
             return Ok(None);
         };
-        let Some((_, kept)) = dims.split_last() else {
-            return Ok(None);
-        };
-        let is_last = |&axis: &i64| axis_from_front(axis, dims.len()) == Some(kept.len());
-        let axes = site.integers(node, "axes", 1).unwrap_or_default();
-        if !REDUCTIONS.iter().any(|op| node.is(op)) || axes.len() != 1 || !axes.iter().all(is_last)
-        {
+        if site.reduced_axis(node, kept.len() + 1) != Some(kept.len()) {
             return Ok(None);
         }
         let restores = |node: &NodeProto| {
@@ -132,10 +129,7 @@ impl<'g> Reduction<'g> {
         let kept = graph.node(first).output[0].clone();
         rewrite.remove(first);
         for &id in more {
-            let copy = rewrite.edit(id);
-            copy.op_type = Some("Identity".into());
-            copy.input = vec![kept.clone()];
-            copy.attribute.clear();
+            rewrite.copy(id, &kept);
         }
         for &(id, shape) in &self.shapes {
             // Of the axes that were there before.

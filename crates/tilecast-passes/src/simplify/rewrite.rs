@@ -70,6 +70,14 @@ impl<'a, 'g> Rewrite<'a, 'g> {
         rename(&mut node.output);
     }
 
+    /// Turns a node with one output into a copy of a value, which `remove_identity` takes away.
+    pub(super) fn copy(&mut self, id: NodeId, value: &str) {
+        let node = self.edit(id);
+        node.op_type = Some("Identity".into());
+        node.input = vec![value.to_owned()];
+        node.attribute.clear();
+    }
+
     /// Removes the nodes of a pattern and puts others in the place of its last node.
     pub(super) fn replace_pattern(
         &mut self,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tilecast_onnx::proto::NodeProto;
-use tilecast_onnx::{DataType, Extent, Facts, Graph, NodeId, Tensor};
+use tilecast_onnx::{DataType, Extent, Facts, Graph, NodeId, Tensor, axis_from_front};
 
 use crate::PassContext;
 
@@ -102,6 +102,14 @@ impl<'a, 'g> Site<'a, 'g> {
         }
     }
 
+    /// The only axis that a node reduces a value of `rank` over, counted from the front, where it is constant.
+    pub(super) fn reduced_axis(&self, node: &NodeProto, rank: usize) -> Option<usize> {
+        match self.integers(node, "axes", 1)?[..] {
+            [axis] => axis_from_front(axis, rank),
+            _ => None,
+        }
+    }
+
     /// The operands of a binary node as (what is computed, the scalar constant).
     pub(super) fn with_scalar(&self, node: &'g NodeProto) -> Option<(&'g str, f32)> {
         let (a, b) = (node.input_name(0)?, node.input_name(1)?);
@@ -169,6 +177,14 @@ impl<'a, 'g> Site<'a, 'g> {
         }
         Ok(())
     }
+}
+
+/// Whether a reduction drops the axes that it reduces over.
+///
+/// # Errors
+/// The attribute is of another type.
+pub(super) fn drops_axis(reduction: &NodeProto) -> Result<bool, String> {
+    Ok(reduction.int("keepdims").map_err(|e| e.to_string())? == Some(0))
 }
 
 /// Whether a constant of the graph stands for this number.

@@ -78,8 +78,8 @@ pub(super) const ORT_CPU: Target = Target {
 /// where INT8 pays there it pays more on newer ones. Dense convolutions are twice as fast but for what they write and, with few
 /// filters, for what the tiles of the kernels leave unused; depthwise ones are slower. Between operators: `QuantizeLinear` 300
 /// and a transposition of bytes 150; `DequantizeLinear` 180 and 160; in float the provider's own reordering to and from blocks
-/// of channels, 200 and 300. A node takes two or three microseconds to be started. What a `MaxPool` of bytes takes per element was measured
-/// with AVX-512; it is one at a time in either case.
+/// of channels, 200 and 300. A node takes two or three microseconds to be started. What a `MaxPool` of bytes
+/// takes was measured with AVX-512; it takes one element at a time in either case.
 const COSTS: Int8Costs = Int8Costs {
     narrowest: PerPrecision {
         int8: 48,
